@@ -1,0 +1,139 @@
+"""The command line: `python -m s18_utils`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from s18_utils.errors import InputError
+from s18_utils.experiments import EXPERIMENTS
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Four UNets and two conditional VAEs, one command each."
+)
+
+ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name from `list`.")]
+PresetName = Annotated[str | None, typer.Option(help="tiny, quick or full; by default what suits the device.")]
+SourceName = Annotated[str | None, typer.Option(help="auto, local, kaggle, torchvision or synthetic.")]
+OutFolder = Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")]
+
+
+@app.command("list")
+def list_experiments() -> None:
+    """Lists the experiments."""
+    from s18_utils.tables import Table
+
+    rows = [[row.name, row.data, row.title, f"notebooks/{row.notebook}.ipynb"] for row in EXPERIMENTS.values()]
+    print(Table(["experiment", "data", "title", "notebook"], rows))
+
+
+@app.command()
+def fit(
+    experiment: ExperimentName,
+    preset: PresetName = None,
+    source: SourceName = None,
+    seeds: Annotated[int, typer.Option(help="Train so many times, with seeds 0, 1, …")] = 1,
+    out: OutFolder = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch of an interrupted run.")] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Train even if there is such a record.")] = False,
+) -> None:
+    """Trains an experiment, or loads its record if there is one of the same settings and data."""
+    from s18_utils.training import train_or_load
+
+    record = train_or_load(experiment, preset, source=source, seeds=seeds, out=out, resume=resume, retrain=retrain)
+    show(record, record.metrics["test"])
+    print(f"record: {record.folder}")
+
+
+@app.command()
+def evaluate(
+    experiment: ExperimentName, preset: PresetName = None, source: SourceName = None, out: OutFolder = None
+) -> None:
+    """Scores the trained model of a record on the test split again."""
+    from s18_utils import training
+    from s18_utils.records import find_record
+
+    preset = preset or training.default_preset()
+    record = find_record(experiment, preset, out)
+    if record is None:
+        raise InputError(
+            f"there is no record of {experiment} at {preset}: run `fit {experiment} --preset {preset}` first"
+        )
+    data = training.build_data(experiment, record.metrics["preset"], source)
+    print(data.describe())
+    show(record, training.score(record.model(), data))
+
+
+@app.command()
+def run(
+    out: Annotated[Path, typer.Option(help="Folder for the executed notebooks.")] = Path("build"),
+    only: Annotated[str | None, typer.Option(help="One experiment instead of all.")] = None,
+    preset: PresetName = None,
+) -> None:
+    """Executes the notebooks into a folder of pages."""
+    from s18_utils.notebooks import run_notebooks
+    from s18_utils.training import default_preset
+
+    pages = run_notebooks(out, preset or default_preset(), only)
+    print(f"open {out / 'index.html'} in a browser")
+    if any(page.state == "failed" for page in pages):
+        raise typer.Exit(1)
+
+
+bench = typer.Typer(
+    help="Measures what the fast paths gain, as ratios. Without a name: everything.", no_args_is_help=False
+)
+app.add_typer(bench, name="bench", invoke_without_command=True)
+
+
+@bench.callback()
+def bench_all(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        bench_data()
+        bench_train()
+
+
+@bench.command("data")
+def bench_data() -> None:
+    """Batches from the store against torchvision's data set in a DataLoader."""
+    from s18_utils.bench import bench_data
+
+    print(bench_data())
+
+
+@bench.command("train")
+def bench_train() -> None:
+    """The training step against plain fp32."""
+    from s18_utils.bench import bench_train
+
+    print(bench_train())
+
+
+def show(record, scores: dict) -> None:
+    """Prints the test scores, and where they come from."""
+    from s18_utils import plots, tables
+
+    print(tables.scores(scores))
+    print(plots.provenance(record))
+
+
+def main() -> None:
+    """Runs the command line; what the user can mend is said in one line, with exit status 2."""
+    try:
+        app(standalone_mode=False)
+    except (InputError, FloatingPointError) as error:
+        sys.exit(complain(str(error)))
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except KeyboardInterrupt as end:
+        sys.exit(complain(str(end) or "interrupted"))
+
+
+def complain(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

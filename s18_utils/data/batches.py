@@ -1,0 +1,132 @@
+"""From a store to batches on the device, as an ordinary Lightning data module."""
+
+from collections.abc import Callable, Iterator
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from s18_utils.data import DataSet
+from s18_utils.errors import InputError
+
+Batch = dict[str, Tensor]
+Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+VALIDATION_SHARE = 0.1
+SPLIT_SEED = 18  # the validation cut is the same for every experiment and every training seed
+
+
+class Rows(Dataset):
+    """Some rows of a data set's tensors. A whole batch is gathered at once; one row at a time works as well."""
+
+    def __init__(self, tensors: Batch, rows: Tensor):
+        if not len(rows):
+            raise InputError("the split holds no images: use more data")
+        self.tensors, self.rows = tensors, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Batch:
+        return {name: tensor[self.rows[index]] for name, tensor in self.tensors.items()}
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """PyTorch's loaders call this with the indices of a batch; the result is the batch already."""
+        rows = self.rows[torch.tensor(indices)]
+        return {name: tensor[rows] for name, tensor in self.tensors.items()}
+
+
+class ShuffleByEpoch(Sampler[int]):
+    """An order that depends on seed and epoch alone, so that a resumed run sees what an uninterrupted one would.
+
+    Lightning calls `set_epoch`, and puts its own sampler in place of this one where several devices share the rows.
+    """
+
+    def __init__(self, length: int, seed: int):
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
+        return iter(torch.randperm(self.length, generator=generator).tolist())
+
+
+class StoreData(L.LightningDataModule):
+    """Training, validation and test batches of a data set.
+
+    A batch has `image`, float (N, C, H, W) in [0, 1], and `mask` or `label`, int64. Scaling and augmentation run on
+    the device, once the uint8 batch has arrived there. A validation split is cut from the training images to choose
+    checkpoints by; neither it nor the test split is ever augmented.
+
+    Args:
+        data: what `open_data` returned.
+        batch_size: images a batch.
+        seed: of shuffling and augmentation.
+        limit: use at most so many images of either split, drawn once and for all.
+        augment: changes images and masks of a training batch, as `augmentation.augment_pets`.
+    """
+
+    def __init__(
+        self, data: DataSet, batch_size: int, seed: int = 0, limit: int | None = None, augment: Augment | None = None
+    ):
+        super().__init__()
+        self.data, self.batch_size, self.seed, self.augment = data, batch_size, seed, augment
+        rows = shuffled_rows(data.train, limit)
+        cut = max(1, round(len(rows) * VALIDATION_SHARE))
+        self.train, self.val = Rows(data.train, rows[cut:]), Rows(data.train, rows[:cut])
+        self.test = Rows(data.test, shuffled_rows(data.test, limit).sort().values)
+
+    def describe(self) -> str:
+        """One sentence on what the batches hold and where it came from."""
+        counts = f"{len(self.train)} training, {len(self.val)} validation and {len(self.test)} test images"
+        side = self.data.train["image"].shape[-1]
+        if self.data.source == "synthetic":
+            return f"Synthetic {self.data.name}, drawn by s18_utils, no photographs: {counts} at {side} px."
+        return f"{self.data.name} from {self.data.source}: {counts} at {side} px."
+
+    def train_dataloader(self) -> DataLoader:
+        sampler = ShuffleByEpoch(len(self.train), self.seed)
+        # A last batch of a few images would upset batch norm; the shuffle leaves out others each epoch.
+        drop_last = len(self.train) >= self.batch_size
+        return DataLoader(self.train, self.batch_size, sampler=sampler, drop_last=drop_last, collate_fn=keep)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.val, self.batch_size, collate_fn=keep)
+
+    def test_dataloader(self) -> DataLoader:
+        return DataLoader(self.test, self.batch_size, collate_fn=keep)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
+        batch = to_floats(batch)
+        if self.augment and self.trainer and self.trainer.training:
+            generator = torch.Generator(batch["image"].device)
+            generator.manual_seed(mix_seeds(self.seed, self.trainer.global_step, self.trainer.global_rank))
+            batch["image"], batch["mask"] = self.augment(batch["image"], batch["mask"], generator)
+        # Convolutions run fastest on this layout, on CPUs with bf16 as on GPUs.
+        batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
+        return batch
+
+
+def to_floats(batch: Batch) -> Batch:
+    """A uint8 batch with `image` as float in [0, 1] and everything else as int64."""
+    return {name: tensor.float() / 255 if name == "image" else tensor.long() for name, tensor in batch.items()}
+
+
+def shuffled_rows(tensors: Batch, limit: int | None) -> Tensor:
+    """Row numbers in a fixed random order, at most `limit` of them."""
+    generator = torch.Generator().manual_seed(SPLIT_SEED)
+    return torch.randperm(len(tensors["image"]), generator=generator)[:limit]
+
+
+def mix_seeds(*parts: int) -> int:
+    """One seed from several numbers; neighbours give unrelated seeds."""
+    return hash(parts) & (2**63 - 1)
+
+
+def keep(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,127 @@
+"""Where the bytes of a data set come from: looked for in a fixed order, and never chosen silently.
+
+1. `local`: the data directory, `$S18_DATA` or a per-user cache.
+2. `kaggle`: what the platform mounts under `/kaggle/input`.
+3. `torchvision`: a download by torchvision into the data directory.
+4. `synthetic`: drawn by `s18_utils.data.synthetic`, when asked for or when nothing else can be reached.
+"""
+
+import os
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+from platformdirs import user_cache_dir
+
+from s18_utils.errors import InputError, check_choice
+
+SOURCES = ("auto", "local", "kaggle", "torchvision", "synthetic")
+KAGGLE_INPUT = Path("/kaggle/input")
+PROBE_SECONDS = 6
+
+
+class Found(NamedTuple):
+    """The source that serves a data set, and the folder to read it from (none for `synthetic`)."""
+
+    source: str
+    root: Path | None
+
+
+def data_directory() -> Path:
+    """`$S18_DATA`, or a folder of this package in the user's cache."""
+    return Path(os.environ.get("S18_DATA") or user_cache_dir("s18")).expanduser().absolute()
+
+
+def locate(reader, source: str = "auto") -> Found:
+    """Finds a data set.
+
+    Args:
+        reader: the module that reads it, with `TITLE`, `URL`, `find(folder)` and `download(folder)`.
+        source: one of `SOURCES`; `auto` tries them in order.
+
+    Raises:
+        InputError: an unknown source, or one that was asked for by name and does not have the data.
+    """
+    check_choice("source", source, SOURCES)
+    if source in ("auto", "local"):
+        if root := reader.find(data_directory()):
+            return Found("local", root)
+        if source == "local":
+            raise InputError(f"{data_directory()} holds no {reader.TITLE}: put it there, or point S18_DATA at it")
+    if source in ("auto", "kaggle"):
+        for folder in mounted_folders():
+            if root := reader.find(folder):
+                return Found("kaggle", root)
+        if source == "kaggle":
+            raise InputError(
+                f"nothing under {KAGGLE_INPUT} is {reader.TITLE}: add it as an input of the Kaggle notebook"
+            )
+    if source in ("auto", "torchvision"):
+        if root := reader.find(data_directory()):  # an earlier download
+            return Found("torchvision", root)
+        if reachable(reader.URL):
+            return Found("torchvision", fetch(reader))
+        if source == "torchvision":
+            raise InputError(
+                f"{reader.TITLE} is not in {data_directory()} and {reader.URL} can't be reached: "
+                "connect to the network, or use source='synthetic'"
+            )
+    return Found("synthetic", None)
+
+
+def mounted_folders() -> list[Path]:
+    """The folders of `/kaggle/input`, three levels deep, shallow ones first."""
+    return [
+        folder
+        for level in range(1, 4)
+        for folder in sorted(KAGGLE_INPUT.glob("/".join("*" * level)))
+        if folder.is_dir()
+    ]
+
+
+def reachable(url: str) -> bool:
+    """Whether a server answers at `url`, found out within `PROBE_SECONDS`.
+
+    A thread does the asking because looking up a name can hang for a minute and takes no time limit.
+    """
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
+        except urllib.error.HTTPError:
+            pass  # it answered, if only with an error
+        except OSError:
+            return
+        answered.set()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    return answered.is_set()
+
+
+def fetch(reader) -> Path:
+    """Downloads a data set into the data directory and returns the folder to read it from."""
+    folder = make_writable(data_directory())
+    try:
+        reader.download(folder)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"the download of {reader.TITLE} from {reader.URL} failed ({error}): try again") from error
+    root = reader.find(folder)
+    if root is None:
+        raise InputError(f"the download of {reader.TITLE} left {folder} incomplete: delete it there and try again")
+    return root
+
+
+def make_writable(folder: Path, remedy: str = "set S18_DATA to a folder that you can write to") -> Path:
+    """Makes `folder` and returns it; an InputError with the `remedy` if it can't be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("no permission")
+    except OSError as error:
+        raise InputError(f"can't write to {folder} ({error.strerror or error}): {remedy}") from error
+    return folder

@@ -1,0 +1,129 @@
+"""Executes the notebooks into a folder of pages, with an index that shows each as it finishes."""
+
+import os
+import time
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbconvert import HTMLExporter
+
+from s18_utils.errors import InputError, check_choice
+from s18_utils.experiments import EXPERIMENTS
+from s18_utils.records import make_folder
+from s18_utils.tables import comparison
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+CELL_SECONDS = 24 * 3600  # a full run on a slow device may take hours; a hung one is interrupted by hand
+
+
+class Client(NotebookClient):
+    """Executes a notebook and repeats in the terminal what it says while it trains."""
+
+    def process_message(self, msg: dict, cell, cell_index: int):
+        if msg["msg_type"] in ("display_data", "update_display_data"):
+            data = msg["content"]["data"]
+            if "text/html" in data:
+                print(f"  {data.get('text/plain', '')}", flush=True)
+        return super().process_message(msg, cell, cell_index)
+
+
+@dataclass
+class Page:
+    """A notebook on its way through the run: `state` is waiting, running, done or failed."""
+
+    name: str
+    title: str
+    state: str = "waiting"
+    seconds: float = 0.0
+
+
+def run_notebooks(out: Path, preset: str, only: str | None = None) -> list[Page]:
+    """Executes the notebooks one after the other.
+
+    Writes `<name>.ipynb` and `<name>.html` of each into `out`, the records into `out/runs`, and `index.html` anew
+    after each notebook. A notebook that fails is marked so and the others still run.
+
+    Args:
+        out: folder to write to.
+        preset: `tiny`, `quick` or `full`.
+        only: the name of one experiment, to run that one alone.
+
+    Raises:
+        InputError: an unknown experiment, notebooks that are not there, or a folder that can't be written to.
+    """
+    if only:
+        check_choice("experiment", only, EXPERIMENTS)
+    if not NOTEBOOKS.is_dir():
+        raise InputError(f"there are no notebooks in {NOTEBOOKS}: run this from a checkout of the repository")
+    make_folder(out)
+    # Kernels inherit these; a relative path would mean another folder there.
+    os.environ["S18_RUNS"] = str((out / "runs").absolute())
+    os.environ["S18_PRESET"] = preset
+    pages = [Page(row.notebook, row.title) for row in EXPERIMENTS.values() if only in (None, row.name)]
+    for page in pages:
+        page.state = "running"
+        write_index(out, pages, preset)
+        print(f"{page.name}: {page.title}", flush=True)
+        start = time.perf_counter()
+        page.state = "done" if execute(NOTEBOOKS / f"{page.name}.ipynb", out) else "failed"
+        page.seconds = time.perf_counter() - start
+        print(f"{page.name}: {page.state} in {page.seconds:.0f} s\n", flush=True)
+        write_index(out, pages, preset)
+    return pages
+
+
+def execute(source: Path, out: Path) -> bool:
+    """Executes one notebook and writes it, executed, as notebook and page; returns whether it ran to its end."""
+    notebook = nbformat.read(source, as_version=4)
+    client = Client(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(source.parent)}},
+    )
+    try:
+        client.execute()
+        good = True
+    except (CellExecutionError, DeadKernelError) as error:
+        print(f"  {str(error).strip().splitlines()[-1]}", flush=True)
+        good = False
+    nbformat.write(notebook, out / source.name)
+    exporter = HTMLExporter(theme="light")
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": source.stem}})
+    (out / f"{source.stem}.html").write_text(page, encoding="utf-8")
+    return good
+
+
+def write_index(out: Path, pages: list[Page], preset: str) -> None:
+    """Writes `index.html`; it reloads itself until every notebook is through."""
+    running = any(page.state in ("waiting", "running") for page in pages)
+    rows = "".join(
+        f"<tr class='{page.state}'><td>{link(page)}</td><td>{page.state}</td>"
+        f"<td>{f'{page.seconds:.0f} s' if page.seconds else ''}</td></tr>"
+        for page in pages
+    )
+    results = comparison(preset)._repr_html_()
+    content = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+{'<meta http-equiv="refresh" content="5">' if running else ""}<title>S18</title><style>
+:root {{ color-scheme: light dark }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }}
+table {{ border-collapse: collapse; margin: 1rem 0 }}
+th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #8886; text-align: right }}
+td:first-child, th:first-child {{ text-align: left }}
+.scroll {{ overflow-x: auto }} .failed {{ color: #d55e00 }} .waiting {{ opacity: .6 }}
+</style></head><body><h1>S18: UNets and conditional VAEs</h1>
+<table><thead><tr><th>notebook</th><th>state</th><th>time</th></tr></thead><tbody>{rows}</tbody></table>
+<h2>Results at preset {escape(preset)}</h2><div class="scroll">{results}</div></body></html>
+"""
+    (out / "index.html").write_text(content, encoding="utf-8")
+
+
+def link(page: Page) -> str:
+    title = escape(page.title)
+    return f"<a href='{page.name}.html'>{title}</a>" if page.state in ("done", "failed") else title

@@ -1,0 +1,129 @@
+"""What is shown while a model trains, and the history that is kept of it."""
+
+import math
+import sys
+import time
+from html import escape
+
+import lightning as L
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this (JupyterLab, Colab, Kaggle, nbclient), not a terminal."""
+    if "IPython" not in sys.modules:
+        return False
+    return getattr(sys.modules["IPython"].get_ipython(), "kernel", None) is not None
+
+
+def tell(message: str, warning: bool = False) -> None:
+    """Says one sentence: a line in a terminal, a box in a notebook, coloured where it warns."""
+    if in_notebook():
+        from IPython.display import display
+
+        colour = "#e69f00" if warning else "#8888"
+        box = f"border-left: 4px solid {colour}; padding: 0.3em 0.8em; margin: 0.3em 0"
+        display({"text/html": f"<div style='{box}'>{escape(message)}</div>", "text/plain": message}, raw=True)
+    else:
+        print(message, flush=True)
+
+
+class History(L.Callback):
+    """Keeps a row of numbers for each epoch and shows it: a growing table in a notebook, a line elsewhere.
+
+    The rows travel in checkpoints, so that a resumed run has those from before.
+    """
+
+    def __init__(self, title: str, seed: int):
+        self.title, self.seed, self.rows = title, seed, []
+        self.display = None
+
+    def state_dict(self) -> dict:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.rows = list(state["rows"])
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.total = trainer.max_epochs
+        self.show()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        numbers = {name: metrics[name].item() for name in sorted(metrics, key=lambda name: name.startswith("val"))}
+        seconds = round(time.perf_counter() - self.started, 2)
+        self.rows.append({"seed": self.seed, "epoch": trainer.current_epoch + 1, "seconds": seconds, **numbers})
+        self.show()
+
+    def show(self) -> None:
+        """Updates the table, or prints the last row."""
+        if in_notebook():
+            from IPython.display import display
+
+            content = {"text/html": self.html(), "text/plain": self.last_line()}
+            if self.display is None:
+                self.display = display(content, raw=True, display_id=True)
+            else:
+                self.display.update(content, raw=True)
+        elif self.rows and not sys.stdout.isatty():
+            print(self.last_line(), flush=True)
+
+    def last_line(self) -> str:
+        """The newest row as text."""
+        if not self.rows:
+            return f"{self.title}: training, {self.total} epochs"
+        row = self.rows[-1]
+        numbers = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.numbers(row))
+        return f"{self.title}: epoch {row['epoch']}/{self.total}, {row['seconds']:.1f} s, {numbers}"
+
+    def html(self) -> str:
+        """All rows as a table."""
+        names = [name for name, _ in self.numbers(self.rows[-1])] if self.rows else []
+        head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in ["epoch", "seconds", *names])
+        body = "".join(
+            f"<tr><td>{row['epoch']} / {self.total}</td><td>{row['seconds']:.1f}</td>"
+            + "".join(f"<td>{value:.4f}</td>" for _, value in self.numbers(row))
+            + "</tr>"
+            for row in self.rows
+        )
+        waiting = "" if self.rows else f"<p>training, {self.total} epochs …</p>"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<b>{self.title}</b>, seed {self.seed}{waiting}{table}"
+
+    @staticmethod
+    def numbers(row: dict) -> list[tuple[str, float]]:
+        return [(name, value) for name, value in row.items() if name not in ("seed", "epoch", "seconds")]
+
+
+class FiniteLoss(L.Callback):
+    """Stops a run whose loss is no longer a number, with a sentence that says what to do.
+
+    On a GPU it looks every `EVERY` steps only, since looking makes the GPU wait.
+    """
+
+    EVERY = 50
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs, batch, batch_idx: int) -> None:
+        loss = outputs["loss"]
+        if loss.device.type != "cpu" and batch_idx % self.EVERY:
+            return
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(
+                f"the loss became {loss.item()} in epoch {trainer.current_epoch + 1}, step {batch_idx + 1}: "
+                f"train again with a learning rate below {module.hparams.learning_rate:g}"
+            )
+
+
+class TerminalBar(TQDMProgressBar):
+    """Lightning's progress bar, one line an epoch that stays."""
+
+    def __init__(self):
+        super().__init__(leave=True)
+
+    def get_metrics(self, trainer: L.Trainer, module: L.LightningModule) -> dict:
+        metrics = super().get_metrics(trainer, module)
+        metrics.pop("v_num", None)
+        return metrics

@@ -1,0 +1,133 @@
+"""Tables that read well in a notebook (HTML), a terminal (text) and the README (Markdown)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from lightning.pytorch.utilities.model_summary import get_human_readable_count
+from torch import nn
+
+from s18_utils.experiments import EXPERIMENTS
+from s18_utils.records import Record, find_record
+
+# The parameter tables that the assignment printed, by row, for (bilinear, max pooling); the seed left one out.
+SEED_PARAMETERS = {
+    (True, True): "38.8 K|221 K|885 K|3.5 M|4.7 M|5.9 M|1.5 M|369 K|110 K|195|17.3 M",
+    (False, True): "38.8 K|221 K|885 K|3.5 M|14.2 M|9.2 M|2.3 M|574 K|143 K|195|31.0 M",
+    (False, False): "38.8 K|369 K|1.5 M|5.9 M|23.6 M|9.2 M|2.3 M|574 K|143 K|195|43.6 M",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header; the first column is aligned left, the others right."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def _repr_html_(self) -> str:
+        def line(cells: Sequence[str], tag: str) -> str:
+            left = [f"<{tag} style='text-align: left'>{escape(cells[0])}</{tag}>"]
+            return "<tr>" + "".join(left + [f"<{tag}>{escape(cell)}</{tag}>" for cell in cells[1:]]) + "</tr>"
+
+        body = "".join(line(row, "td") for row in self.rows)
+        return f"<table><thead>{line(self.header, 'th')}</thead><tbody>{body}</tbody></table>"
+
+    def __str__(self) -> str:
+        lines = [self.header, *self.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
+
+        def pad(line: Sequence[str]) -> str:
+            return "  ".join(
+                [line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
+            )
+
+        return "\n".join([pad(self.header), "  ".join("-" * width for width in widths), *map(pad, self.rows)])
+
+    __repr__ = __str__
+
+    def markdown(self) -> str:
+        """The table in GitHub's Markdown."""
+        rule = ["---", *["---:"] * (len(self.header) - 1)]
+        return "\n".join("| " + " | ".join(line) + " |" for line in (self.header, rule, *self.rows))
+
+
+def comparison(preset: str, out: str | None = None, family: str = "unet") -> Table:
+    """The experiments of a family side by side, each by its record of that preset or else its published one."""
+    header = [
+        "experiment",
+        "preset",
+        "data",
+        "train",
+        "mIoU",
+        "IoU pet",
+        "IoU background",
+        "IoU border",
+        "Dice",
+        "accuracy",
+    ]
+    header += ["test loss", "pooled Dice loss", "parameters", "seconds"]
+    rows = []
+    for experiment in EXPERIMENTS.values():
+        if experiment.family != family:
+            continue
+        record = find_record(experiment.name, preset, out)
+        rows.append(score_row(record) if record else [experiment.name, "not run yet"] + [""] * (len(header) - 2))
+    return Table(header, rows)
+
+
+def score_row(record: Record) -> list[str]:
+    """A record as a row of `comparison`; with several seeds as mean ± standard deviation."""
+    metrics = record.metrics
+    test, spread = metrics["test"], metrics["spread"]
+
+    def show(*keys: str) -> str:
+        value, deviation = test, spread
+        for key in keys:
+            value, deviation = value[key], deviation.get(key, {})
+        return f"{value:.3f} ± {deviation:.3f}" if deviation else f"{value:.3f}"
+
+    scores = [
+        ("mean_iou",),
+        ("iou", "pet"),
+        ("iou", "background"),
+        ("iou", "border"),
+        ("mean_dice",),
+        ("pixel_accuracy",),
+    ]
+    scores += [("loss",), ("seed_style_dice_loss",)]
+    return [
+        metrics["experiment"],
+        metrics["preset"],
+        "synthetic" if record.synthetic else metrics["data"]["name"],
+        f"{metrics['data']['train']:,}",
+        *(show(*keys) for keys in scores),
+        f"{metrics['parameters']:,}",
+        f"{metrics['seconds']:.0f}",
+    ]
+
+
+def scores(test: dict) -> Table:
+    """A record's test scores, one a line."""
+    rows = []
+    for name, value in test.items():
+        parts = {f"{name} {key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
+        rows += [[key.replace("_", " "), f"{part:.4f}"] for key, part in parts.items()]
+    return Table(["test score", "value"], rows)
+
+
+def parameters(module: nn.Module, bilinear: bool, pool: bool) -> Table:
+    """Parameters of each part of a UNet beside the assignment's table, where it printed one for this combination."""
+    seed = SEED_PARAMETERS.get((bilinear, pool), "").split("|")
+    parts = [(name, count_parameters(part)) for name, part in module.named_children()]
+    parts.append(("total", count_parameters(module)))
+    printed = seed if len(seed) == len(parts) else ["not printed"] * len(parts)
+    rows = [
+        [name, f"{count:,}", get_human_readable_count(count).strip(), theirs]
+        for (name, count), theirs in zip(parts, printed, strict=True)
+    ]
+    return Table(["part", "parameters", "short", "assignment"], rows)
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
