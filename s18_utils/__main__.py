@@ -121,13 +121,9 @@ def show(record, scores: dict) -> None:
 def main() -> None:
     """Runs the command line; what the user can mend is said in one line, with exit status 2."""
     try:
-        app(standalone_mode=False)
+        app()
     except (InputError, FloatingPointError) as error:
         sys.exit(complain(str(error)))
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
-    except KeyboardInterrupt as end:
-        sys.exit(complain(str(end) or "interrupted"))
 
 
 def complain(message: str) -> int:

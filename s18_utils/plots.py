@@ -1,15 +1,19 @@
-"""Figures and tables of records: drawn the same in a notebook, in the repository and on the page."""
+"""Figures of records: drawn the same in a notebook, in the repository and on the page."""
+
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from s18_utils.data.batches import StoreData, to_floats
+from s18_utils.data.batches import StoreData
 from s18_utils.data.pets import CLASSES
-from s18_utils.records import Record
+from s18_utils.experiments import EXPERIMENTS
+from s18_utils.records import Record, find_record
 
 # Okabe & Ito's palette: told apart by colour-blind readers as well.
 MASK_COLOURS = ListedColormap(["#e69f00", "#0b3954", "#f5f5f5"])
@@ -34,68 +38,88 @@ def provenance(record: Record) -> str:
     )
 
 
+def new_figure(
+    title: str, rows: int = 1, columns: int = 1, width: float = 6.5, height: float = 3.2
+) -> tuple[Figure, np.ndarray]:
+    """A figure of `width`×`height` inches and its axes, an array (rows, columns).
+
+    pyplot forgets it at once, so that a notebook shows it once, where it is the value of a cell.
+    """
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", dpi=110, squeeze=False)
+    figure.suptitle(title, fontsize=11)
+    plt.close(figure)
+    return figure, axes
+
+
+def style_lines(axis: plt.Axes, x: str, y: str) -> None:
+    """Labels, legend and a light grid for an axis with lines."""
+    axis.set(xlabel=x, ylabel=y)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False)
+
+
 def curves(record: Record) -> Figure:
     """Training and validation loss, and validation mean IoU, against the epoch; a line for each seed."""
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(10, 3.4), layout="constrained", dpi=110)
-    seeds = {row["seed"] for row in record.history}
-    for axis, (training, validation, label) in zip(axes, PANELS, strict=True):
-        for number, seed in enumerate(sorted(seeds)):
+    figure, axes = new_figure(record.title(), columns=len(PANELS), width=10, height=3.4)
+    seeds = sorted({row["seed"] for row in record.history})
+    for axis, (training, validation, label) in zip(axes[0], PANELS, strict=True):
+        for seed in seeds:
             rows = [row for row in record.history if row["seed"] == seed]
             epochs = [row["epoch"] for row in rows]
             for column, name, style in ((training, "training", ":"), (validation, "validation", "-")):
                 if column:
-                    legend = name if number == 0 else None
-                    axis.plot(
-                        epochs, [row[column] for row in rows], style, color=LINE_COLOURS[name], label=legend, lw=1.6
-                    )
-        axis.set(xlabel="epoch", ylabel=label)
+                    legend = name if seed == seeds[0] else None
+                    axis.plot(epochs, [row[column] for row in rows], style, color=LINE_COLOURS[name], label=legend)
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25)
-        axis.legend(frameon=False)
-    figure.suptitle(record.title(), fontsize=11)
+        style_lines(axis, "epoch", label)
+    return figure
+
+
+def picture_grid(lines: Iterable[tuple[str, Tensor]], title: str) -> Figure:
+    """Labelled lines of pictures of equal number.
+
+    Args:
+        lines: for each line its label and N pictures: photographs, float (N, 3, H, W) in [0, 1]; masks, integer
+            (N, H, W) of classes 0–2; or errors, boolean (N, H, W).
+        title: above all of them.
+    """
+    lines = list(lines)
+    count = len(lines[0][1])
+    figure, axes = new_figure(title, len(lines), count, width=1.75 * count, height=1.8 * len(lines) + 0.5)
+    legend = [Patch(facecolor=MASK_COLOURS(index), edgecolor="grey", label=name) for index, name in enumerate(CLASSES)]
+    if any(pictures.dtype == torch.bool for _, pictures in lines):
+        legend.append(Patch(facecolor=ERROR_COLOURS(1), label="wrong"))
+    for line, (label, pictures) in zip(axes, lines, strict=True):
+        line[0].set_ylabel(label, fontsize=9)
+        for axis, picture in zip(line, pictures, strict=True):
+            axis.set(xticks=[], yticks=[])
+            if picture.ndim == 3:
+                axis.imshow(picture.permute(1, 2, 0))
+            else:
+                colours = ERROR_COLOURS if picture.dtype == torch.bool else MASK_COLOURS
+                axis.imshow(picture, cmap=colours, vmin=0, vmax=colours.N - 1, interpolation="nearest")
+            if picture.dtype == torch.bool:
+                axis.set_xlabel(f"{picture.float().mean():.1%} wrong", fontsize=9)
+    figure.legend(handles=legend, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
 def predictions(record: Record, module: torch.nn.Module, data: StoreData, count: int = 6) -> Figure:
     """Input, truth, prediction and errors for test images spread evenly over the test split."""
-    rows = torch.linspace(0, len(data.test) - 1, min(count, len(data.test))).long()
-    batch = to_floats(data.test.__getitems__(rows.tolist()))
+    batch = data.examples(count)
     predicted = module.predict(batch["image"])
-    figure, axes = plt.subplots(
-        4, len(rows), figsize=(1.75 * len(rows), 7.6), layout="constrained", dpi=110, squeeze=False
-    )
-    pictures = (
-        ("input", batch["image"].permute(0, 2, 3, 1), None),
-        ("truth", batch["mask"], MASK_COLOURS),
-        ("prediction", predicted, MASK_COLOURS),
-        ("errors", predicted != batch["mask"], ERROR_COLOURS),
-    )
-    for line, (name, images, colours) in zip(axes, pictures, strict=True):
-        for axis, image in zip(line, images, strict=True):
-            axis.imshow(
-                image, cmap=colours, vmin=0, vmax=None if colours is None else colours.N - 1, interpolation="nearest"
-            )
-            axis.set(xticks=[], yticks=[])
-        line[0].set_ylabel(name)
-    for axis, wrong in zip(axes[-1], predicted != batch["mask"], strict=True):
-        axis.set_xlabel(f"{wrong.float().mean():.1%} wrong", fontsize=9)
-    legend = [Patch(facecolor=MASK_COLOURS(index), edgecolor="grey", label=name) for index, name in enumerate(CLASSES)]
-    legend.append(Patch(facecolor=ERROR_COLOURS(1), label="wrong"))
-    figure.legend(handles=legend, loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(record.title(), fontsize=11)
-    return figure
+    lines = [("input", batch["image"]), ("truth", batch["mask"]), ("prediction", predicted)]
+    return picture_grid([*lines, ("errors", predicted != batch["mask"])], record.title())
 
 
-def masks(images: Tensor, masks: Tensor, title: str = "") -> Figure:
-    """Images, float (N, 3, H, W) in [0, 1], above their masks, int (N, H, W)."""
-    figure, axes = plt.subplots(
-        2, len(images), figsize=(1.75 * len(images), 3.9), layout="constrained", dpi=110, squeeze=False
-    )
-    for (above, below), image, mask in zip(axes.T, images, masks, strict=True):
-        above.imshow(image.permute(1, 2, 0))
-        below.imshow(mask, cmap=MASK_COLOURS, vmin=0, vmax=2, interpolation="nearest")
-        for axis in (above, below):
-            axis.set(xticks=[], yticks=[])
-    figure.suptitle(title, fontsize=11)
-    return figure
+def side_by_side(preset: str, data: StoreData, count: int = 6) -> Figure:
+    """The same test images as seen by every UNet whose record of that preset keeps its weights."""
+    batch = data.examples(count)
+    lines = [("input", batch["image"]), ("truth", batch["mask"])]
+    for experiment in EXPERIMENTS.values():
+        record = find_record(experiment.name, preset) if experiment.family == "unet" else None
+        if record and record.has_weights:
+            label = "\n".join(experiment.model[choice] for choice in ("down", "up", "loss"))
+            lines.append((label, record.model().predict(batch["image"])))
+    return picture_grid(lines, f"The same test images, {data.kind} data, preset {preset}")

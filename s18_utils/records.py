@@ -17,7 +17,6 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 from safetensors import SafetensorError
@@ -115,7 +114,7 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
         record: the metrics and history, and the folder to write them to.
         config: what a run of the same settings would have.
         weights: the state dict of the first seed's model.
-        figures: pictures by name; closed once they are saved.
+        figures: pictures by name.
 
     Raises:
         InputError: the folder can't be written to.
@@ -133,7 +132,6 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial / "weights.safetensors")
         for name, figure in figures.items():
             figure.savefig(partial / f"{name}.png")
-            plt.close(figure)
         partial.chmod(0o755)  # temporary folders are private
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)

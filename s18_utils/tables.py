@@ -76,6 +76,19 @@ def comparison(preset: str, out: str | None = None, family: str = "unet") -> Tab
     return Table(header, rows)
 
 
+def contrast(before: str, after: str, preset: str, out: str | None = None) -> Table:
+    """Two experiments' test scores and what the second gains on the first; those not run yet are left empty."""
+    found = [find_record(name, preset, out) for name in (before, after)]
+    kept = [flatten(record.metrics["test"]) if record else {} for record in found]
+    names = next((list(scores) for scores in kept if scores), [])
+    rows = []
+    for name in names:
+        pair = [scores.get(name) for scores in kept]
+        difference = "" if None in pair else f"{pair[1] - pair[0]:+.3f}"
+        rows.append([name, *("not run yet" if value is None else f"{value:.3f}" for value in pair), difference])
+    return Table(["test score", before, after, "difference"], rows)
+
+
 def score_row(record: Record) -> list[str]:
     """A record as a row of `comparison`; with several seeds as mean ± standard deviation."""
     metrics = record.metrics
@@ -109,11 +122,16 @@ def score_row(record: Record) -> list[str]:
 
 def scores(test: dict) -> Table:
     """A record's test scores, one a line."""
-    rows = []
+    return Table(["test score", "value"], [[name, f"{value:.4f}"] for name, value in flatten(test).items()])
+
+
+def flatten(test: dict) -> dict[str, float]:
+    """Scores by a name to read: `iou {pet: …}` becomes `iou pet`."""
+    flat = {}
     for name, value in test.items():
         parts = {f"{name} {key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
-        rows += [[key.replace("_", " "), f"{part:.4f}"] for key, part in parts.items()]
-    return Table(["test score", "value"], rows)
+        flat |= {key.replace("_", " "): part for key, part in parts.items()}
+    return flat
 
 
 def parameters(module: nn.Module, bilinear: bool, pool: bool) -> Table:

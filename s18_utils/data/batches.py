@@ -81,11 +81,21 @@ class StoreData(L.LightningDataModule):
         self.train, self.val = Rows(data.train, rows[cut:]), Rows(data.train, rows[:cut])
         self.test = Rows(data.test, shuffled_rows(data.test, limit).sort().values)
 
+    @property
+    def kind(self) -> str:
+        """`synthetic` or `real`."""
+        return "synthetic" if self.data.source == "synthetic" else "real"
+
+    def examples(self, count: int) -> Batch:
+        """Up to `count` test images spread evenly over the test split, always the same, as a float batch."""
+        rows = torch.linspace(0, len(self.test) - 1, min(count, len(self.test))).long()
+        return to_floats(self.test.__getitems__(rows.tolist()))
+
     def describe(self) -> str:
         """One sentence on what the batches hold and where it came from."""
         counts = f"{len(self.train)} training, {len(self.val)} validation and {len(self.test)} test images"
         side = self.data.train["image"].shape[-1]
-        if self.data.source == "synthetic":
+        if self.kind == "synthetic":
             return f"Synthetic {self.data.name}, drawn by s18_utils, no photographs: {counts} at {side} px."
         return f"{self.data.name} from {self.data.source}: {counts} at {side} px."
 
