@@ -66,10 +66,10 @@ class Record:
 
         if not self.has_weights:
             raise InputError(f"{self.folder} keeps no weights: train {self.metrics['experiment']} first")
-        module = build_module(get_experiment(self.metrics["experiment"]), self.config["module"])
         try:
+            module = build_module(get_experiment(self.metrics["experiment"]), self.config["module"])
             module.load_state_dict(load_file(self.folder / "weights.safetensors"))
-        except (RuntimeError, OSError, SafetensorError) as error:
+        except (RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise InputError(
                 f"the weights in {self.folder} do not fit its config.json: delete the folder and train again"
             ) from error
@@ -86,8 +86,11 @@ def read_record(folder: Path) -> Record | None:
     if not (folder / "metrics.json").is_file():
         return None
     metrics = read_json(folder / "metrics.json")
-    with open(folder / "history.csv", newline="") as file:
-        history = [{name: number(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    try:
+        with open(folder / "history.csv", newline="") as file:
+            history = [{name: number(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError) as error:
+        raise damaged(folder / "history.csv", error) from error
     return Record(folder, metrics, history)
 
 
@@ -130,6 +133,7 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
             writer.writeheader()
             writer.writerows(record.history)
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial / "weights.safetensors")
+        (partial / "weights.safetensors").chmod(0o644)  # safetensors writes private files
         for name, figure in figures.items():
             figure.savefig(partial / f"{name}.png")
         partial.chmod(0o755)  # temporary folders are private
@@ -185,7 +189,11 @@ def read_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"can't read {path} ({error}): delete {path.parent} and train again") from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"can't read {path} ({error}): delete {path.parent} and train again")
 
 
 def write_json(path: Path, content: dict) -> None:

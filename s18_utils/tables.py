@@ -98,7 +98,7 @@ def score_row(record: Record) -> list[str]:
         value, deviation = test, spread
         for key in keys:
             value, deviation = value[key], deviation.get(key, {})
-        return f"{value:.3f} ± {deviation:.3f}" if deviation else f"{value:.3f}"
+        return f"{value:.3f}" if deviation == {} else f"{value:.3f} ± {deviation:.3f}"
 
     scores = [
         ("mean_iou",),

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -141,14 +141,23 @@ def train_or_load(
                 "choose another folder, or retrain to replace it"
             )
 
-    partial = records.make_folder(folder.parent) / f".{experiment}.training"
-    if not resume:
-        shutil.rmtree(partial, ignore_errors=True)
+    partial = start_folder(records.make_folder(folder.parent) / f".{experiment}.training", config, resume)
     runs: list[Run] = []
-    for seed in range(seeds):
-        runs.append(train_seed(spec, settings, batches_of(data, settings, seed), seed, partial / f"seed-{seed}"))
-        if runs[-1].interrupted:
-            break
+    try:
+        for seed in range(seeds):
+            runs.append(train_seed(spec, settings, batches_of(data, settings, seed), seed, partial / f"seed-{seed}"))
+            if runs[-1].interrupted:
+                break
+    except FloatingPointError:
+        shutil.rmtree(partial)
+        raise
+    except KeyboardInterrupt as error:
+        if not runs:
+            if not any(partial.rglob("*.ckpt")):
+                shutil.rmtree(partial)
+            tell(str(error), warning=True)
+            raise
+        runs[-1].interrupted = True
     record = write(spec, preset, first, runs, config, folder)
     if record.metrics["interrupted"]:
         tell(
@@ -157,6 +166,24 @@ def train_or_load(
     else:
         shutil.rmtree(partial)
     return record
+
+
+def start_folder(partial: Path, config: dict, resume: bool) -> Path:
+    """Makes the folder of a running training, or checks that the one to go on from was run with `config`."""
+    if not resume:
+        shutil.rmtree(partial, ignore_errors=True)
+    started = partial / "config.json"
+    if started.is_file():
+        before = records.read_json(started)
+        other = [key for key in config if key not in ("seeds", "source") and before.get(key) != config[key]]
+        if other:
+            raise InputError(
+                f"the interrupted run in {partial.parent} had another {' and '.join(other)}: "
+                "resume it as it was started, or start again without resume"
+            )
+    records.make_folder(partial)
+    records.write_json(started, config)
+    return partial
 
 
 def is_repeated(kept: Record, config: dict, any_real_data: bool, resume: bool) -> bool:
@@ -198,9 +225,10 @@ def train_seed(spec: Experiment, settings: Preset, data: StoreData, seed: int, f
     last = ModelCheckpoint(filename="last", **keep)
     with quiet():
         trainer = build_trainer(settings.epochs, [history, FiniteLoss(), best, last])
-        interrupted = fit(trainer, module, data, last_file if last_file.is_file() else None)
+        checkpoint = last_file if last_file.is_file() else None
+        interrupted = was_interrupted(trainer, lambda: trainer.fit(module, data, ckpt_path=checkpoint))
         if not best_file.is_file():
-            raise KeyboardInterrupt("interrupted before the first epoch ended: nothing was kept")
+            raise KeyboardInterrupt("Interrupted before the first epoch ended: nothing was kept.")
         weights = read_weights(best_file)
         module.load_state_dict(weights)
         test = score(module, data)
@@ -215,8 +243,10 @@ def train_seed(spec: Experiment, settings: Preset, data: StoreData, seed: int, f
 
 def score(module: L.LightningModule, data: StoreData) -> dict:
     """The module's scores on the whole test split."""
+    trainer = build_trainer(1, [], progress=False)
     with quiet():
-        build_trainer(1, [], progress=False).test(module, data, verbose=False)
+        if was_interrupted(trainer, lambda: trainer.test(module, data, verbose=False)):
+            raise KeyboardInterrupt("Interrupted while scoring: resume to go on.")
     return module.test_results
 
 
@@ -273,12 +303,12 @@ def build_trainer(epochs: int, callbacks: list[L.Callback], progress: bool = Tru
     )
 
 
-def fit(trainer: L.Trainer, module: L.LightningModule, data: StoreData, checkpoint: Path | None) -> bool:
-    """Trains; returns whether the user interrupted it."""
+def was_interrupted(trainer: L.Trainer, work: Callable[[], object]) -> bool:
+    """Does the trainer's work; returns whether the user interrupted it."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint)
+        work()
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other …
         if not trainer.interrupted:
             raise

@@ -1,9 +1,16 @@
 """What the tests share: folders of their own, so that nothing they do touches the user's data or records."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
+
+from s18_utils import records, training
+from s18_utils.data import DataSet, pets, sources
+from s18_utils.training import Preset
 
 REAL_DATA = os.environ.get("S18_DATA")
 
@@ -20,6 +27,8 @@ def own_folders(monkeypatch, tmp_path, shared_store) -> None:
     monkeypatch.setenv("S18_DATA", str(shared_store))
     monkeypatch.setenv("S18_RUNS", str(tmp_path / "runs"))
     monkeypatch.delenv("S18_PRESET", raising=False)
+    monkeypatch.setattr(sources, "reachable", lambda url: False)
+    monkeypatch.setattr(sources, "KAGGLE_INPUT", tmp_path / "no-kaggle")
 
 
 @pytest.fixture
@@ -29,3 +38,79 @@ def real_data(monkeypatch, own_folders) -> Path:
         pytest.skip("no real data: S18_DATA names no folder with oxford-iiit-pet")
     monkeypatch.setenv("S18_DATA", REAL_DATA)
     return Path(REAL_DATA)
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path) -> Callable[..., Preset]:
+    """Makes `tiny` smaller still, and takes the repository's own records away; call it to change a setting."""
+
+    def change(**settings) -> Preset:
+        choices = {"size": 32, "epochs": 2, "batch_size": 8, "limit": 24, "source": "synthetic"} | settings
+        choices.setdefault("module", {"width": 4, "learning_rate": 4e-3})
+        preset = Preset(**choices)
+        monkeypatch.setitem(training.PRESETS["unet"], "tiny", preset)
+        return preset
+
+    monkeypatch.setattr(records, "PUBLISHED", tmp_path / "none-published")
+    change()
+    return change
+
+
+@pytest.fixture
+def data_folder(monkeypatch, tmp_path) -> Path:
+    """An empty data directory for this test alone."""
+    folder = tmp_path / "own-data"
+    folder.mkdir()
+    monkeypatch.setenv("S18_DATA", str(folder))
+    return folder
+
+
+def random_pets(train: int = 4, test: int = 2, size: int = 24, seed: int = 0) -> tuple[dict, dict]:
+    """Smooth images and masks of all three classes, uint8, keyed by split."""
+    generator = torch.Generator().manual_seed(seed)
+    images, masks = {}, {}
+    for split, count in (("train", train), ("test", test)):
+        coarse = torch.rand(count, 3, 4, 4, generator=generator) * 255
+        smooth = torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear")
+        images[split] = smooth.round().to(torch.uint8)
+        blocks = torch.randint(0, 3, (count, 1, 4, 4), generator=generator).float()
+        masks[split] = torch.nn.functional.interpolate(blocks, (size, size))[:, 0].to(torch.uint8)
+    return images, masks
+
+
+@pytest.fixture
+def pets_folder(data_folder) -> Path:
+    """A small set in torchvision's layout in a data directory of this test's own."""
+    pets.write(data_folder / "oxford-iiit-pet", *random_pets())
+    return data_folder / "oxford-iiit-pet"
+
+
+def tensor_set(train: int, test: int = 2, size: int = 16, source: str = "synthetic") -> DataSet:
+    """A data set whose n-th image is n everywhere, so that a row can be told from its pixels."""
+
+    def split(count: int) -> dict[str, Tensor]:
+        number = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1)
+        return {
+            "image": number.unsqueeze(1).repeat(1, 3, size, size),
+            "mask": (number % 3).repeat(1, size, size),
+        }
+
+    return DataSet("pets", source, "0123456789abcdef", split(train), split(test))
+
+
+def listing(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder below `folder` with its bytes, to show that nothing changed."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def assert_one_sentence(message: str, *parts: str) -> None:
+    """One line, no full stop inside or at its end, a colon before what to do, and every one of `parts` in it."""
+    assert "\n" not in message
+    problem, colon, remedy = message.rpartition(": ")
+    assert colon, f"says not what to do: {message}"
+    assert len(problem.split()) >= 3, message
+    assert len(remedy.split()) >= 2, message
+    assert ". " not in message, message
+    assert not message.endswith("."), message
+    for part in parts:
+        assert part in message, message

@@ -99,7 +99,7 @@ def read_pair(image_file: Path, mask_file: Path, size: int) -> tuple[Tensor, Ten
     image = image.resize((size, size), Image.Resampling.BILINEAR)
     mask = mask.resize((size, size), Image.Resampling.NEAREST)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    return pixels, torch.from_numpy(np.array(mask)) - 1
+    return pixels, torch.from_numpy(np.array(mask, dtype=np.uint8)) - 1
 
 
 def open_image(file: Path) -> Image.Image:
@@ -107,7 +107,7 @@ def open_image(file: Path) -> Image.Image:
     try:
         image = Image.open(file)
         image.load()
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"can't decode {file} ({error}): replace the file, or take it off the list") from error
     return image
 

@@ -10,6 +10,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,7 +94,7 @@ def reachable(url: str) -> bool:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
         except urllib.error.HTTPError:
             pass  # it answered, if only with an error
-        except OSError:
+        except (OSError, HTTPException):
             return
         answered.set()
 
@@ -108,7 +109,7 @@ def fetch(reader) -> Path:
     folder = make_writable(data_directory())
     try:
         reader.download(folder)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         raise InputError(f"the download of {reader.TITLE} from {reader.URL} failed ({error}): try again") from error
     root = reader.find(folder)
     if root is None:

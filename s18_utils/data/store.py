@@ -39,6 +39,7 @@ def open_store(path: Path, stamp: str, build: Callable[[], Tensors]) -> tuple[Te
     os.close(handle)
     try:
         save_file(tensors, partial, metadata)
+        os.chmod(partial, 0o644)  # temporary files are private, a data directory may be shared
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         # Windows does not let go of a store that another process has open; theirs is as good as ours.

@@ -41,7 +41,8 @@ class Scores(nn.Module):
 
     def compute(self) -> dict:
         """All scores as plain numbers, in the form of a record's `test`."""
-        iou, dice = self.iou.compute().tolist(), self.dice.compute().tolist()
+        # A class that is nowhere, neither in a mask nor in a prediction, counts as 0 in both.
+        iou, dice = self.iou.compute().tolist(), self.dice.compute().nan_to_num(0).tolist()
         return {
             "loss": self.loss.compute().item(),
             "seed_style_dice_loss": self.pooled.compute().item(),
