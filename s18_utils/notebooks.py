@@ -116,7 +116,7 @@ def write_index(out: Path, pages: list[Page], preset: str) -> None:
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }}
 table {{ border-collapse: collapse; margin: 1rem 0 }}
 th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #8886; text-align: right }}
-td:first-child, th:first-child {{ text-align: left }}
+td:first-child, th:first-child {{ text-align: left; white-space: nowrap }}
 .scroll {{ overflow-x: auto }} .failed {{ color: #d55e00 }} .waiting {{ opacity: .6 }}
 </style></head><body><h1>S18: UNets and conditional VAEs</h1>
 <table><thead><tr><th>notebook</th><th>state</th><th>time</th></tr></thead><tbody>{rows}</tbody></table>

@@ -95,11 +95,12 @@ def read_record(folder: Path) -> Record | None:
 
 
 def find_record(experiment: str, preset: str, out: Path | None = None) -> Record | None:
-    """The record of an experiment: from `out`, else from the runs of that preset, else the repository's own."""
+    """The record of an experiment in `out`; without `out` of that preset, from its runs or the repository's own."""
     get_experiment(experiment)
-    folders = [Path(out)] if out else [runs_folder(preset), PUBLISHED]
-    records = (read_record(folder / experiment) for folder in folders)
-    return next((record for record in records if record), None)
+    if out:
+        return read_record(Path(out) / experiment)
+    records = (read_record(folder / experiment) for folder in (runs_folder(preset), PUBLISHED))
+    return next((record for record in records if record and record.metrics["preset"] == preset), None)
 
 
 def load_model(experiment: str, preset: str = "full", out: Path | None = None) -> torch.nn.Module:

@@ -1,14 +1,16 @@
 """Tables that read well in a notebook (HTML), a terminal (text) and the README (Markdown)."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from IPython.display import Markdown
 from lightning.pytorch.utilities.model_summary import get_human_readable_count
 from torch import nn
 
 from s18_utils.experiments import EXPERIMENTS
-from s18_utils.records import Record, find_record
+from s18_utils.records import PUBLISHED, Record, find_record, read_record
 
 # The parameter tables that the assignment printed, by row, for (bilinear, max pooling); the seed left one out.
 SEED_PARAMETERS = {
@@ -53,26 +55,17 @@ class Table:
 
 
 def comparison(preset: str, out: str | None = None, family: str = "unet") -> Table:
-    """The experiments of a family side by side, each by its record of that preset or else its published one."""
-    header = [
-        "experiment",
-        "preset",
-        "data",
-        "train",
-        "mIoU",
-        "IoU pet",
-        "IoU background",
-        "IoU border",
-        "Dice",
-        "accuracy",
-    ]
-    header += ["test loss", "pooled Dice loss", "parameters", "seconds"]
+    """The experiments of a family side by side: each one's record of that preset, and its published one if another."""
+    header = ["experiment", "preset", "training images", "mIoU", "IoU pet", "IoU background", "IoU border"]
+    header += ["Dice", "accuracy", "test loss", "pooled Dice loss", "parameters", "seconds"]
     rows = []
     for experiment in EXPERIMENTS.values():
         if experiment.family != family:
             continue
-        record = find_record(experiment.name, preset, out)
+        record, published = find_record(experiment.name, preset, out), read_record(PUBLISHED / experiment.name)
         rows.append(score_row(record) if record else [experiment.name, "not run yet"] + [""] * (len(header) - 2))
+        if published and (record is None or record.folder != published.folder):
+            rows.append(score_row(published))
     return Table(header, rows)
 
 
@@ -112,8 +105,7 @@ def score_row(record: Record) -> list[str]:
     return [
         metrics["experiment"],
         metrics["preset"],
-        "synthetic" if record.synthetic else metrics["data"]["name"],
-        f"{metrics['data']['train']:,}",
+        f"{metrics['data']['train']:,} {'synthetic' if record.synthetic else metrics['data']['name']}",
         *(show(*keys) for keys in scores),
         f"{metrics['parameters']:,}",
         f"{metrics['seconds']:.0f}",
@@ -145,6 +137,11 @@ def parameters(module: nn.Module, bilinear: bool, pool: bool) -> Table:
         for (name, count), theirs in zip(parts, printed, strict=True)
     ]
     return Table(["part", "parameters", "short", "assignment"], rows)
+
+
+def source(*objects) -> Markdown:
+    """The code of functions or classes, to show in a notebook."""
+    return Markdown("```python\n" + "\n\n".join(inspect.getsource(thing) for thing in objects) + "```")
 
 
 def count_parameters(module: nn.Module) -> int:

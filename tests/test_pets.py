@@ -1,0 +1,233 @@
+"""Reading Oxford-IIIT Pet: the round trip, the classes, and files that are not what they should be."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import assert_one_sentence, listing, random_pets
+from PIL import Image
+
+from s18_utils.data import open_data, pets
+from s18_utils.errors import InputError
+
+
+def test_what_is_written_is_read_again(pets_folder):
+    images, masks = random_pets()
+    tensors = pets.read(pets_folder, 24)
+    assert set(tensors) == {"train.image", "train.mask", "test.image", "test.mask"}
+    for split in ("train", "test"):
+        assert tensors[f"{split}.image"].dtype == tensors[f"{split}.mask"].dtype == torch.uint8
+        assert torch.equal(tensors[f"{split}.mask"], masks[split])
+        # JPEG loses a little.
+        difference = (tensors[f"{split}.image"].float() - images[split].float()).abs()
+        assert difference.mean() < 4
+        assert difference.max() < 40
+
+
+def test_splits_are_those_of_the_lists_in_their_order(pets_folder):
+    listed = pets_folder / "annotations" / "trainval.txt"
+    listed.write_text("# a comment\n\ntrain_2 1 1 1\ntrain_0 1 1 1\n")
+    _, masks = random_pets()
+    assert torch.equal(pets.read(pets_folder, 24)["train.mask"], masks["train"][[2, 0]])
+    assert [image.stem for image, _ in pets.pairs(pets_folder, "train")] == ["train_2", "train_0"]
+    assert [mask.name for _, mask in pets.pairs(pets_folder, "test")] == ["test_0.png", "test_1.png"]
+
+
+def test_the_layout_is_found_from_the_folder_or_above_it(pets_folder):
+    assert pets.find(pets_folder.parent) == pets_folder
+    assert pets.find(pets_folder) == pets_folder
+    assert pets.find(pets_folder / "images") is None
+    (pets_folder / "annotations").rename(pets_folder / "elsewhere")
+    assert pets.find(pets_folder.parent) is None
+
+
+@pytest.mark.parametrize("size", [16, 17, 40, 61])
+def test_a_resized_mask_takes_the_nearest_pixel(pets_folder, size):
+    # Pet against border, no background anywhere: a blend of 0 and 2 would be 1.
+    stripes = (torch.arange(24) // 2 % 2 * 2).to(torch.uint8).expand(24, 24)
+    save_mask(pets_folder, (stripes + 1).numpy())
+    _, mask = pets.read_pair(*pets.pairs(pets_folder, "train")[0], size)
+    assert mask.unique().tolist() == [0, 2]
+    nearest = ((torch.arange(size) + 0.5) * 24 / size).long()  # the source pixel under each target pixel's centre
+    assert torch.equal(mask, stripes[:, nearest][nearest])
+
+
+def test_a_resized_image_is_antialiased(pets_folder):
+    # One-pixel stripes of black and white become grey; taking single pixels would leave them black or white.
+    stripes = np.tile(np.array([0, 255], np.uint8), (96, 48))
+    Image.fromarray(stripes).convert("RGB").save(pets_folder / "images" / "train_0.jpg", quality=100)
+    save_mask(pets_folder, np.full((96, 96), 2, np.uint8))
+    image, _ = pets.read_pair(*pets.pairs(pets_folder, "train")[0], 24)
+    assert image.float()[:, :, 2:-2].sub(127.5).abs().max() < 25
+
+
+def test_image_and_mask_are_squeezed_alike(pets_folder):
+    # A bright rectangle in a wide picture, and the same as a mask.
+    canvas = np.zeros((40, 80), np.uint8)
+    canvas[10:20, 40:72] = 255
+    Image.fromarray(canvas).convert("RGB").save(pets_folder / "images" / "train_0.jpg", quality=100)
+    save_mask(pets_folder, np.where(canvas > 0, 1, 2).astype(np.uint8))
+    image, mask = pets.read_pair(*pets.pairs(pets_folder, "train")[0], 32)
+    assert ((image[0] > 127) == (mask == 0)).float().mean() > 0.97
+    assert torch.equal(
+        mask == 0, (torch.arange(32) // 8 == 1).view(-1, 1) & torch.arange(32).sub(16).div(13).floor().eq(0)
+    )
+
+
+MODES = {
+    "L": lambda rgb: Image.fromarray(rgb).convert("L"),
+    "CMYK": lambda rgb: Image.fromarray(rgb).convert("CMYK"),
+    "RGBA": lambda rgb: Image.fromarray(rgb).convert("RGBA"),
+    "P": lambda rgb: Image.fromarray(rgb).quantize(256),
+    "1": lambda rgb: Image.fromarray(rgb).convert("L").point(lambda value: 255 * (value > 127), mode="1"),
+    "LA": lambda rgb: Image.fromarray(rgb).convert("LA"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_images_of_any_colour_mode_are_read_as_rgb(pets_folder, mode):
+    rgb = np.zeros((24, 24, 3), np.uint8)
+    rgb[:, 12:] = 255 if mode in ("L", "LA", "1") else (200, 40, 10)
+    picture = MODES[mode](rgb)
+    assert picture.mode == mode
+    # The real set has PNGs and BMPs under names that end in .jpg.
+    picture.save(pets_folder / "images" / "train_0.jpg", format="JPEG" if mode in ("L", "CMYK") else "PNG")
+    image, _ = pets.read_pair(*pets.pairs(pets_folder, "train")[0], 24)
+    assert (image.dtype, image.shape) == (torch.uint8, (3, 24, 24))
+    expected = torch.from_numpy(rgb).permute(2, 0, 1).float()
+    assert (image.float() - expected)[:, :, [4, 20]].abs().max() < 30
+
+
+@pytest.mark.parametrize("mode", ["P", "I;16"])
+def test_masks_of_other_number_types_are_read(pets_folder, mode):
+    values = np.random.default_rng(0).integers(1, 4, (24, 24)).astype(np.uint8)
+    picture = Image.fromarray(values.astype(np.uint16) if mode == "I;16" else values)
+    if mode == "P":
+        picture.putpalette([0] * 3 + [255, 0, 0] + [0, 255, 0] + [0, 0, 255])
+    assert picture.mode == mode
+    picture.save(mask_file(pets_folder))
+    _, mask = pets.read_pair(*pets.pairs(pets_folder, "train")[0], 24)
+    assert mask.dtype == torch.uint8
+    assert torch.equal(mask, torch.from_numpy(values) - 1)
+
+
+def mask_file(root):
+    return root / "annotations" / "trimaps" / "train_0.png"
+
+
+def save_mask(root, values: np.ndarray) -> None:
+    Image.fromarray(values).save(mask_file(root))
+
+
+def truncate(file) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) * 2 // 3])
+
+
+def value(number: int):
+    def change(root):
+        values = np.full((24, 24), 2, np.uint8)
+        values[5, 7] = number
+        save_mask(root, values)
+
+    return change
+
+
+def rewrite(name: str, text: str):
+    return lambda root: (root / "annotations" / name).write_text(text)
+
+
+FAULTS = {
+    "truncated image": (lambda root: truncate(root / "images/train_0.jpg"), ("can't decode", "train_0.jpg", "replace")),
+    "image of text": (
+        lambda root: (root / "images/train_0.jpg").write_text("<html>not found</html>"),
+        ("can't decode", "train_0.jpg", "replace the file"),
+    ),
+    "empty image": (lambda root: (root / "images/train_0.jpg").write_bytes(b""), ("can't decode", "train_0.jpg")),
+    "truncated mask": (lambda root: truncate(mask_file(root)), ("can't decode", "train_0.png", "replace the file")),
+    "broken mask header": (
+        lambda root: mask_file(root).write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\x05IHDR" + bytes(40)),
+        ("can't decode", "train_0.png"),
+    ),
+    "missing image": (lambda root: (root / "images/test_1.jpg").unlink(), ("test_1.jpg", "missing", "unpack")),
+    "missing mask": (lambda root: mask_file(root).unlink(), ("train_0.png", "missing", "trainval.txt", "unpack")),
+    "mask value 0": (value(0), ("train_0.png", "outside 1–3", "1 for pet, 2 for background, 3 for border")),
+    "mask value 4": (value(4), ("train_0.png", "outside 1–3")),
+    "mask value 255": (value(255), ("train_0.png", "outside 1–3")),
+    "mask in colour": (
+        lambda root: save_mask(root, np.full((24, 24, 3), 2, np.uint8)),
+        ("train_0.png", "outside 1–3"),
+    ),
+    "another size": (
+        lambda root: save_mask(root, np.full((24, 25), 2, np.uint8)),
+        ("train_0.jpg is 24×24", "train_0.png 25×24", "one size"),
+    ),
+    "empty list": (rewrite("test.txt", ""), ("test.txt lists no images", "unpack annotations.tar.gz again")),
+    "list of comments": (rewrite("trainval.txt", "# nothing\n\n"), ("trainval.txt lists no images",)),
+    "no list": (lambda root: (root / "annotations/test.txt").unlink(), ("can't read", "test.txt", "unpack")),
+    "list of bytes": (
+        lambda root: (root / "annotations/test.txt").write_bytes(b"\xff\xfe\x00\x80" * 9),
+        ("can't read", "test.txt", "unpack"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_files_is_named_and_nothing_is_left_behind(pets_folder, fault):
+    change, parts = FAULTS[fault]
+    change(pets_folder)
+    before = listing(pets_folder)
+    with pytest.raises(InputError) as caught:
+        open_data("pets", 16, "local")
+    assert_one_sentence(str(caught.value), *parts)
+    assert listing(pets_folder) == before
+    assert not list(pets_folder.parent.rglob("*.safetensors"))
+    assert not list(pets_folder.parent.rglob("*.partial"))
+
+
+def test_the_set_works_again_once_the_fault_is_mended(pets_folder):
+    good = (pets_folder / "images/train_0.jpg").read_bytes()
+    truncate(pets_folder / "images/train_0.jpg")
+    with pytest.raises(InputError):
+        open_data("pets", 16, "local")
+    (pets_folder / "images/train_0.jpg").write_bytes(good)
+    assert len(open_data("pets", 16, "local").train["image"]) == 4
+
+
+def test_synthetic_pets_are_the_same_at_every_call():
+    first, again = pets.read(None, 16), pets.read(None, 16)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert len(first["train.image"]) == pets.SYNTHETIC["train"]
+    # Test images are other ones than the training images.
+    assert not (first["test.image"][:, None] == first["train.image"][None, :256]).flatten(2).all(dim=2).any()
+
+
+def test_the_real_splits_are_complete(real_data):
+    data = open_data("pets", 64)
+    root = real_data / "oxford-iiit-pet"
+    for rows, listed in ((data.train, "trainval.txt"), (data.test, "test.txt")):
+        lines = (root / "annotations" / listed).read_text().split("\n")
+        assert len(rows["image"]) == len(rows["mask"]) == sum(bool(line) and line[0] != "#" for line in lines)
+    assert data.source == "local"
+
+
+def test_the_real_classes_have_the_known_shares(real_data):
+    data = open_data("pets", 64)
+    shares = torch.cat([data.train["mask"], data.test["mask"]]).flatten().bincount(minlength=3).float()
+    assert len(shares) == 3
+    assert (shares / shares.sum()).tolist() == pytest.approx([0.30, 0.58, 0.12], abs=0.02)
+
+
+def test_real_pets_differ_from_their_background(real_data):
+    # A mask of another image, or a mirrored one, would separate colours less well than its own.
+    data = open_data("pets", 64)
+    images, masks = data.test["image"].float(), data.test["mask"]
+
+    def contrast(masks):
+        def mean(label):
+            chosen = (masks == label).unsqueeze(1)
+            return (images * chosen).sum(dim=(2, 3)) / chosen.sum(dim=(2, 3)).clamp(min=1)
+
+        return (mean(0) - mean(1)).norm(dim=1).mean()
+
+    assert contrast(masks) > 1.05 * contrast(masks.flip(2))
+    assert contrast(masks) > 1.2 * contrast(masks.roll(1, dims=0))
