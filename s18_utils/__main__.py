@@ -52,9 +52,10 @@ def evaluate(
 ) -> None:
     """Scores the trained model of a record on the test split again."""
     from s18_utils import training
+    from s18_utils.presets import default_preset
     from s18_utils.records import find_record
 
-    preset = preset or training.default_preset()
+    preset = preset or default_preset()
     record = find_record(experiment, preset, out)
     if record is None:
         raise InputError(
@@ -73,7 +74,7 @@ def run(
 ) -> None:
     """Executes the notebooks into a folder of pages."""
     from s18_utils.notebooks import run_notebooks
-    from s18_utils.training import default_preset
+    from s18_utils.presets import default_preset
 
     pages = run_notebooks(out, preset or default_preset(), only)
     print(f"open {out / 'index.html'} in a browser")

@@ -19,6 +19,7 @@ from s18_utils import training
 from s18_utils.data import open_data, pets
 from s18_utils.data.batches import StoreData
 from s18_utils.data.sources import locate
+from s18_utils.presets import default_preset, get_preset
 from s18_utils.tables import Table
 from s18_utils.unet import UNetModule
 
@@ -32,7 +33,7 @@ def bench_data(size: int | None = None) -> Table:
 
     Both read the same training images, shuffled, without augmentation, and end at a float batch with int64 masks.
     """
-    settings = training.get_preset(EXPERIMENT, training.default_preset())
+    settings = get_preset(EXPERIMENT, default_preset())
     size = size or settings.size
     found = locate(pets, "auto")
     with tempfile.TemporaryDirectory() as temporary:
@@ -83,7 +84,7 @@ def images_per_second(batches) -> float:
 
 def bench_train() -> Table:
     """Training steps per second: native precision and channels-last, against fp32 and contiguous; the same model."""
-    settings = training.get_preset(EXPERIMENT, training.default_preset())
+    settings = get_preset(EXPERIMENT, default_preset())
     device = "cuda" if torch.cuda.is_available() else "cpu"
     batch = {
         "image": torch.rand(settings.batch_size, 3, settings.size, settings.size, device=device),

@@ -43,8 +43,9 @@ def pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
     listing = root / "annotations" / SPLITS[split]
     try:
         names = [line.split()[0] for line in listing.read_text().splitlines() if line.strip() and line[0] != "#"]
-    except OSError as error:
-        raise InputError(f"can't read {listing} ({error.strerror}): unpack annotations.tar.gz again") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"can't read {listing} ({reason}): unpack annotations.tar.gz again") from error
     if not names:
         raise InputError(f"{listing} lists no images: unpack annotations.tar.gz again")
     found = [(root / "images" / f"{name}.jpg", root / "annotations" / "trimaps" / f"{name}.png") for name in names]
