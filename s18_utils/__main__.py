@@ -10,7 +10,10 @@ from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Four UNets and two conditional VAEs, one command each."
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Four UNets and two conditional VAEs, one command each.",
 )
 
 ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name from `list`.")]
