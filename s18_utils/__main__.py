@@ -85,6 +85,14 @@ def run(
         raise typer.Exit(1)
 
 
+@app.command()
+def readme(file: Annotated[Path, typer.Argument(help="The file to write to.")] = Path("README.md")) -> None:
+    """Writes the result table between its marks in the README, from the records in figures/."""
+    from s18_utils.tables import insert_results
+
+    file.write_text(insert_results(file.read_text()))
+
+
 bench = typer.Typer(
     help="Measures what the fast paths gain, as ratios. Without a name: everything.", no_args_is_help=False
 )

@@ -54,10 +54,22 @@ class Table:
         return "\n".join("| " + " | ".join(line) + " |" for line in (self.header, rule, *self.rows))
 
 
+RESULTS = ("<!-- results: written by python -m s18_utils readme -->", "<!-- end of results -->")
+SCORES = {  # column header: where a UNet's record has it
+    "mIoU": ("mean_iou",),
+    "IoU pet": ("iou", "pet"),
+    "IoU background": ("iou", "background"),
+    "IoU border": ("iou", "border"),
+    "Dice": ("mean_dice",),
+    "accuracy": ("pixel_accuracy",),
+    "test loss": ("loss",),
+    "pooled Dice loss": ("seed_style_dice_loss",),
+}
+
+
 def comparison(preset: str, out: str | None = None, family: str = "unet") -> Table:
     """The experiments of a family side by side: each one's record of that preset, and its published one if another."""
-    header = ["experiment", "preset", "training images", "mIoU", "IoU pet", "IoU background", "IoU border"]
-    header += ["Dice", "accuracy", "test loss", "pooled Dice loss", "parameters", "seconds"]
+    header = ["experiment", "preset", "training images", *SCORES, "parameters", "seconds"]
     rows = []
     for experiment in EXPERIMENTS.values():
         if experiment.family != family:
@@ -67,6 +79,33 @@ def comparison(preset: str, out: str | None = None, family: str = "unet") -> Tab
         if published and (record is None or record.folder != published.folder):
             rows.append(score_row(published))
     return Table(header, rows)
+
+
+def published_results() -> str:
+    """The README's result table in Markdown, with lines on where its numbers come from."""
+    kept = [record for name in EXPERIMENTS if (record := read_record(PUBLISHED / name))]
+    table = Table(["experiment", *SCORES], [[row[0], *row[3:-2]] for row in map(score_row, kept)])
+    origins = dict.fromkeys(origin(record) for record in kept)
+    return "\n\n".join([table.markdown(), *origins])
+
+
+def insert_results(text: str) -> str:
+    """A Markdown text with the current results between `RESULTS`' two marks."""
+    before, rest = text.split(RESULTS[0])
+    return before + RESULTS[0] + "\n" + published_results() + "\n" + RESULTS[1] + rest.split(RESULTS[1])[1]
+
+
+def origin(record: Record) -> str:
+    """A sentence on data, preset, hardware and seeds, alike for the records of one series."""
+    metrics, data = record.metrics, record.metrics["data"]
+    images = data["train"] + data["val"]
+    share = f"{images:,} of the 3,680 official training images ({images / 3680:.0%})"
+    kind = "Synthetic data" if record.synthetic else f"Oxford-IIIT Pet, {share}"
+    return (
+        f"{kind}: {data['train']:,} to train on, {data['val']:,} to choose the epoch by; {data['test']:,} test images; "
+        f"preset `{metrics['preset']}` ({data['size']} px, {metrics['epochs']} epochs), seeds "
+        f"{', '.join(map(str, metrics['seeds']))}, {metrics['device']}, {metrics['precision']}."
+    )
 
 
 def contrast(before: str, after: str, preset: str, out: str | None = None) -> Table:
@@ -93,20 +132,11 @@ def score_row(record: Record) -> list[str]:
             value, deviation = value[key], deviation.get(key, {})
         return f"{value:.3f}" if deviation == {} else f"{value:.3f} ± {deviation:.3f}"
 
-    scores = [
-        ("mean_iou",),
-        ("iou", "pet"),
-        ("iou", "background"),
-        ("iou", "border"),
-        ("mean_dice",),
-        ("pixel_accuracy",),
-    ]
-    scores += [("loss",), ("seed_style_dice_loss",)]
     return [
         metrics["experiment"],
         metrics["preset"],
         f"{metrics['data']['train']:,} {'synthetic' if record.synthetic else metrics['data']['name']}",
-        *(show(*keys) for keys in scores),
+        *(show(*keys) for keys in SCORES.values()),
         f"{metrics['parameters']:,}",
         f"{metrics['seconds']:.0f}",
     ]
