@@ -200,8 +200,8 @@ def train_seed(spec: Experiment, settings: Preset, data: StoreData, seed: int, f
 
 def score(module: L.LightningModule, data: StoreData) -> dict:
     """The module's scores on the whole test split."""
-    trainer = build_trainer(1, [], progress=False)
     with quiet():
+        trainer = build_trainer(1, [], progress=False)
         if was_interrupted(trainer, lambda: trainer.test(module, data, verbose=False)):
             raise KeyboardInterrupt("Interrupted while scoring: resume to go on.")
     return module.test_results
