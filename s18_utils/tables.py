@@ -109,10 +109,13 @@ def origin(record: Record) -> str:
 
 
 def contrast(before: str, after: str, preset: str, out: str | None = None) -> Table:
-    """Two experiments' test scores and what the second gains on the first; those not run yet are left empty."""
+    """Two experiments' test scores and what the second gains on the first; those not run yet are left empty.
+
+    Not the test loss: the experiments need not have the same one.
+    """
     found = [find_record(name, preset, out) for name in (before, after)]
     kept = [flatten(record.metrics["test"]) if record else {} for record in found]
-    names = next((list(scores) for scores in kept if scores), [])
+    names = [name for name in next(filter(None, kept), {}) if name != "loss"]
     rows = []
     for name in names:
         pair = [scores.get(name) for scores in kept]
