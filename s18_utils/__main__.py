@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from s18_utils.errors import InputError
-from s18_utils.experiments import EXPERIMENTS
+from s18_utils.experiments import EXPERIMENTS, get_experiment
 
 app = typer.Typer(
     add_completion=False,
@@ -18,7 +18,7 @@ app = typer.Typer(
 
 ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name from `list`.")]
 PresetName = Annotated[str | None, typer.Option(help="tiny, quick or full; by default what suits the device.")]
-SourceName = Annotated[str | None, typer.Option(help="auto, local, kaggle, torchvision or synthetic.")]
+SourceName = Annotated[str | None, typer.Option(help="auto, local, kaggle, huggingface, torchvision or synthetic.")]
 OutFolder = Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")]
 
 
@@ -55,18 +55,53 @@ def evaluate(
 ) -> None:
     """Scores the trained model of a record on the test split again."""
     from s18_utils import training
+
+    record = existing_record(experiment, preset, out)
+    source = source or ("synthetic" if record.synthetic else None)
+    data = training.build_data(experiment, record.metrics["preset"], source)
+    print(data.describe())
+    if data.data.fingerprint != record.metrics["data"]["fingerprint"]:
+        print("These are not the data of the record, whose origin is given below the scores.")
+    show(record, training.score(training.load_trained(record, out), data))
+
+
+@app.command()
+def swap(
+    experiment: ExperimentName,
+    preset: PresetName = None,
+    out: OutFolder = None,
+    seed: Annotated[int, typer.Option(help="Of the mismatched labels.")] = 0,
+    file: Annotated[Path, typer.Option(help="The picture to write.")] = Path("composite.png"),
+) -> None:
+    """Draws 25 test images under wrong labels into one picture, and prints the swap agreement."""
+    from s18_utils import cvae_plots, plots, training
+    from s18_utils.records import make_folder
+
+    if get_experiment(experiment).family != "cvae":
+        raise InputError(f"{experiment} has no labels to swap: choose cvae-mnist or cvae-cifar10")
+    record = existing_record(experiment, preset, out)
+    data = training.build_data(experiment, record.metrics["preset"], "synthetic" if record.synthetic else None)
+    figure = cvae_plots.composite(record, training.load_trained(record, out), data, seed)
+    figure.savefig(make_folder(file.absolute().parent) / file.name)
+    test = record.metrics["test"]
+    swaps = 9 * record.metrics["data"]["test"]
+    print(f"swap agreement {test['swap_agreement']:.2%} over {swaps:,} swaps")
+    print(f"under the true label {test['same_label_agreement']:.2%}")
+    print(f"picture: {file}")
+    print(plots.provenance(record))
+
+
+def existing_record(experiment: str, preset: str | None, out: Path | None):
+    """The record that the options name; an InputError says how to make one."""
     from s18_utils.presets import default_preset
     from s18_utils.records import find_record
 
     preset = preset or default_preset()
     record = find_record(experiment, preset, out)
     if record is None:
-        raise InputError(
-            f"there is no record of {experiment} at {preset}: run `fit {experiment} --preset {preset}` first"
-        )
-    data = training.build_data(experiment, record.metrics["preset"], source)
-    print(data.describe())
-    show(record, training.score(record.model(), data))
+        command = f"fit {experiment} --preset {preset}"
+        raise InputError(f"there is no record of {experiment} at {preset}: run `{command}` first")
+    return record
 
 
 @app.command()

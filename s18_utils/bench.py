@@ -3,10 +3,12 @@
 Absolute times differ from machine to machine and from minute to minute; a ratio of two things timed in turn does not.
 """
 
+import contextlib
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -15,12 +17,13 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import OxfordIIITPet
 
-from s18_utils import training
 from s18_utils.data import open_data, pets
 from s18_utils.data.batches import StoreData
 from s18_utils.data.sources import locate
+from s18_utils.experiments import get_experiment
 from s18_utils.presets import default_preset, get_preset
 from s18_utils.tables import Table
+from s18_utils.trainer import autocast, precision
 from s18_utils.unet import UNetModule
 
 EXPERIMENT = "unet-maxpool-transpose-bce"
@@ -90,16 +93,13 @@ def bench_train() -> Table:
         "image": torch.rand(settings.batch_size, 3, settings.size, settings.size, device=device),
         "mask": torch.randint(0, 3, (settings.batch_size, settings.size, settings.size), device=device),
     }
-    spec = training.get_experiment(EXPERIMENT)
-    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16, "32-true": None}[training.precision()]
     torch.manual_seed(0)
+    plain, ours = (get_experiment(EXPERIMENT).build(settings.module) for _ in range(2))
+    laid_out = {"image": batch["image"].contiguous(memory_format=torch.channels_last), "mask": batch["mask"]}
+    ours = ours.to(memory_format=torch.channels_last)
     steps = {
-        "plain: fp32, contiguous": step_of(training.build_module(spec, settings.module), batch, None),
-        f"ours: {training.precision()}, channels-last": step_of(
-            training.build_module(spec, settings.module).to(memory_format=torch.channels_last),
-            batch | {"image": batch["image"].contiguous(memory_format=torch.channels_last)},
-            dtype,
-        ),
+        "plain: fp32, contiguous": step_of(plain, batch, contextlib.nullcontext()),
+        f"ours: {precision()}, channels-last": step_of(ours, laid_out, autocast(device)),
     }
     rates = in_turn({name: lambda step=step: steps_per_second(step) for name, step in steps.items()})
     return ratios(
@@ -107,13 +107,13 @@ def bench_train() -> Table:
     )
 
 
-def step_of(module: UNetModule, batch: dict[str, Tensor], dtype: torch.dtype | None) -> Callable[[], None]:
-    """A training step of the module on a batch: forward, backward and AdamW."""
+def step_of(module: UNetModule, batch: dict[str, Tensor], precision: AbstractContextManager) -> Callable[[], None]:
+    """A training step of the module on a batch: forward in that precision, backward and AdamW."""
     module = module.to(batch["image"].device).train()
     optimiser = torch.optim.AdamW(module.parameters(), lr=1e-3)
 
     def step() -> None:
-        with torch.autocast(batch["image"].device.type, dtype, enabled=dtype is not None):
+        with precision:
             loss = module.loss(module(batch["image"]), batch["mask"])
         optimiser.zero_grad()
         loss.backward()

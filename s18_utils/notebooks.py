@@ -84,6 +84,7 @@ def execute(source: Path, out: Path) -> bool:
         timeout=CELL_SECONDS,
         kernel_name="python3",
         record_timing=False,
+        store_widget_state=False,  # GitHub refuses to show notebooks that carry it
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its notices are for servers
         resources={"metadata": {"path": str(source.parent)}},
     )

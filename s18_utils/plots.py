@@ -1,5 +1,6 @@
 """Figures of records: drawn the same in a notebook, in the repository and on the page."""
 
+import math
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
@@ -10,31 +11,50 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from s18_utils.data import READERS
 from s18_utils.data.batches import StoreData
 from s18_utils.data.pets import CLASSES
-from s18_utils.experiments import EXPERIMENTS
+from s18_utils.experiments import EXPERIMENTS, get_experiment
 from s18_utils.records import Record, find_record
 
 # Okabe & Ito's palette: told apart by colour-blind readers as well.
 MASK_COLOURS = ListedColormap(["#e69f00", "#0b3954", "#f5f5f5"])
 ERROR_COLOURS = ListedColormap(["#f5f5f5", "#d55e00"])
 LINE_COLOURS = {"training": "#0072b2", "validation": "#d55e00"}
-# (training column, validation column, axis label) of each panel of the loss curves.
-PANELS = (("train_loss", "val_loss", "loss"), (None, "val_mean_iou", "mean IoU"))
+# (training column, validation column, axis label) of each panel of the curves, by family.
+PANELS = {
+    "unet": (("train_loss", "val_loss", "loss"), (None, "val_mean_iou", "mean IoU")),
+    "cvae": (
+        ("train_nll", "val_nll", "negative log-likelihood"),
+        ("train_kl", "val_kl", "KL divergence"),
+        ("train_label_true", "val_label_true", "label loss, true label"),
+        ("train_label_swapped", "val_label_swapped", "label loss, wrong label"),
+    ),
+    "classifier": (("train_loss", "val_loss", "loss"), (None, "val_accuracy", "accuracy")),
+}
+
+
+def share(record: Record) -> str:
+    """How much of which data set a record was made from."""
+    data = record.metrics["data"]
+    if record.synthetic:
+        return f"synthetic {data['name']}"
+    reader, images = READERS[data["name"]], data["train"] + data["val"]
+    part = f"{images:,} of the {reader.OFFICIAL:,} official training images ({images / reader.OFFICIAL:.0%})"
+    return f"{reader.TITLE}, {part}"
 
 
 def provenance(record: Record) -> str:
     """One line on where a record's numbers come from."""
     metrics, data = record.metrics, record.metrics["data"]
-    size = (
-        f"{data['train']:,} training, {data['val']:,} validation and {data['test']:,} test images at {data['size']} px"
-    )
     seeds = f"seed {metrics['seeds'][0]}" if len(metrics["seeds"]) == 1 else f"{len(metrics['seeds'])} seeds"
-    name = f"synthetic {data['name']}" if record.synthetic else f"{data['name']} ({data['source']})"
     return (
-        f"{name} {data['fingerprint']}, {size}; preset {metrics['preset']}, {metrics['epochs']} epochs, {seeds}, "
-        f"{metrics['seconds']:.0f} s on {metrics['device']} in {metrics['precision']}; commit {metrics['commit']}, "
-        f"torch {metrics['versions']['torch']}" + ("; interrupted" if metrics["interrupted"] else "")
+        f"{share(record)}, from {data['source']}, fingerprint {data['fingerprint']}: {data['train']:,} to train on, "
+        f"{data['val']:,} to choose the epoch by, {data['test']:,} test images, at {data['size']} px; "
+        f"preset {metrics['preset']}, {metrics['epochs']} epochs, {seeds}, {metrics['seconds']:.0f} s on "
+        f"{metrics['device']} in {metrics['precision']}; "
+        f"commit {metrics['commit']}, torch {metrics['versions']['torch']}"
+        + ("; interrupted" if metrics["interrupted"] else "")
     )
 
 
@@ -60,20 +80,33 @@ def style_lines(axis: plt.Axes, x: str, y: str) -> None:
 
 
 def curves(record: Record) -> Figure:
-    """Training and validation loss, and validation mean IoU, against the epoch; a line for each seed."""
-    figure, axes = new_figure(record.title(), columns=len(PANELS), width=10, height=3.4)
+    """Each term of the loss, and what checkpoints are chosen by, against the epoch; a line for each seed."""
+    panels = PANELS[get_experiment(record.metrics["experiment"]).family]
+    figure, axes = new_figure(record.title(), columns=len(panels), width=5 + 2.5 * len(panels), height=3.4)
     seeds = sorted({row["seed"] for row in record.history})
-    for axis, (training, validation, label) in zip(axes[0], PANELS, strict=True):
+    for axis, (training, validation, label) in zip(axes[0], panels, strict=True):
         for seed in seeds:
             rows = [row for row in record.history if row["seed"] == seed]
             epochs = [row["epoch"] for row in rows]
             for column, name, style in ((training, "training", ":"), (validation, "validation", "-")):
                 if column:
                     legend = name if seed == seeds[0] else None
-                    axis.plot(epochs, [row[column] for row in rows], style, color=LINE_COLOURS[name], label=legend)
+                    values = [row.get(column, math.nan) for row in rows]  # a term may join in later
+                    marker = "o" if len(rows) < 3 else None  # a line of one point can't be seen
+                    axis.plot(epochs, values, style, color=LINE_COLOURS[name], label=legend, marker=marker)
         axis.xaxis.get_major_locator().set_params(integer=True)
         style_lines(axis, "epoch", label)
     return figure
+
+
+def figures(record: Record, module: torch.nn.Module, data: StoreData) -> dict[str, Figure]:
+    """The pictures of a UNet's record."""
+    return {"curves": curves(record), "predictions": predictions(record, module, data)}
+
+
+def classifier_figures(record: Record, module: torch.nn.Module, data: StoreData) -> dict[str, Figure]:
+    """The picture of a classifier's record."""
+    return {"curves": curves(record)}
 
 
 def picture_grid(lines: Iterable[tuple[str, Tensor]], title: str) -> Figure:
@@ -95,10 +128,10 @@ def picture_grid(lines: Iterable[tuple[str, Tensor]], title: str) -> Figure:
         for axis, picture in zip(line, pictures, strict=True):
             axis.set(xticks=[], yticks=[])
             if picture.ndim == 3:
-                axis.imshow(picture.permute(1, 2, 0))
+                axis.imshow(picture.permute(1, 2, 0).numpy())
             else:
                 colours = ERROR_COLOURS if picture.dtype == torch.bool else MASK_COLOURS
-                axis.imshow(picture, cmap=colours, vmin=0, vmax=colours.N - 1, interpolation="nearest")
+                axis.imshow(picture.numpy(), cmap=colours, vmin=0, vmax=colours.N - 1, interpolation="nearest")
             if picture.dtype == torch.bool:
                 axis.set_xlabel(f"{picture.float().mean():.1%} wrong", fontsize=9)
     figure.legend(handles=legend, loc="outside lower center", ncols=4, frameon=False)

@@ -81,11 +81,12 @@ class History(L.Callback):
 
     def html(self) -> str:
         """All rows as a table."""
-        names = [name for name, _ in self.numbers(self.rows[-1])] if self.rows else []
+        # A number may join in after some epochs, as a loss term does that is warmed up.
+        names = list(dict.fromkeys(name for row in reversed(self.rows) for name, _ in self.numbers(row)))
         head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in ["epoch", "seconds", *names])
         body = "".join(
             f"<tr><td>{row['epoch']} / {self.total}</td><td>{row['seconds']:.1f}</td>"
-            + "".join(f"<td>{value:.4f}</td>" for _, value in self.numbers(row))
+            + "".join(f"<td>{row[name]:.4f}</td>" if name in row else "<td></td>" for name in names)
             + "</tr>"
             for row in self.rows
         )

@@ -62,12 +62,10 @@ class Record:
         Raises:
             InputError: the record has no weights, or weights that do not fit its config.
         """
-        from s18_utils.training import build_module
-
         if not self.has_weights:
             raise InputError(f"{self.folder} keeps no weights: train {self.metrics['experiment']} first")
         try:
-            module = build_module(get_experiment(self.metrics["experiment"]), self.config["module"])
+            module = get_experiment(self.metrics["experiment"]).build(self.config["module"])
             module.load_state_dict(load_file(self.folder / "weights.safetensors"))
         except (RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise InputError(
@@ -140,6 +138,8 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
         partial.chmod(0o755)  # temporary folders are private
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"can't write {folder} ({error}): free some space, or choose another folder") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return record

@@ -9,7 +9,9 @@ from IPython.display import Markdown
 from lightning.pytorch.utilities.model_summary import get_human_readable_count
 from torch import nn
 
-from s18_utils.experiments import EXPERIMENTS
+from s18_utils.errors import InputError
+from s18_utils.experiments import EXPERIMENTS, get_experiment
+from s18_utils.plots import share
 from s18_utils.records import PUBLISHED, Record, find_record, read_record
 
 # The parameter tables that the assignment printed, by row, for (bilinear, max pooling); the seed left one out.
@@ -18,6 +20,8 @@ SEED_PARAMETERS = {
     (False, True): "38.8 K|221 K|885 K|3.5 M|14.2 M|9.2 M|2.3 M|574 K|143 K|195|31.0 M",
     (False, False): "38.8 K|369 K|1.5 M|5.9 M|23.6 M|9.2 M|2.3 M|574 K|143 K|195|43.6 M",
 }
+# Encoder, decoder and pretrained CNN.
+SEED_CVAE_PARAMETERS = {"mnist": ("154 K", "774 K", "593 K"), "cifar10": ("4.6 M", "8.5 M", "2.0 M")}
 
 
 @dataclass(frozen=True)
@@ -54,22 +58,35 @@ class Table:
         return "\n".join("| " + " | ".join(line) + " |" for line in (self.header, rule, *self.rows))
 
 
-RESULTS = ("<!-- results: written by python -m s18_utils readme -->", "<!-- end of results -->")
-SCORES = {  # column header: where a UNet's record has it
-    "mIoU": ("mean_iou",),
-    "IoU pet": ("iou", "pet"),
-    "IoU background": ("iou", "background"),
-    "IoU border": ("iou", "border"),
-    "Dice": ("mean_dice",),
-    "accuracy": ("pixel_accuracy",),
-    "test loss": ("loss",),
-    "pooled Dice loss": ("seed_style_dice_loss",),
+# Column header: where a record has the score, by family.
+SCORES = {
+    "unet": {
+        "mIoU": ("mean_iou",),
+        "IoU pet": ("iou", "pet"),
+        "IoU background": ("iou", "background"),
+        "IoU border": ("iou", "border"),
+        "Dice": ("mean_dice",),
+        "accuracy": ("pixel_accuracy",),
+        "test loss": ("loss",),
+        "pooled Dice loss": ("seed_style_dice_loss",),
+    },
+    "cvae": {
+        "swap agreement": ("swap_agreement",),
+        "blurred": ("swap_agreement_blurred",),
+        "under the true label": ("same_label_agreement",),
+        "MSE": ("mse",),
+        "PSNR in dB": ("psnr",),
+        "KL in nats": ("kl",),
+        "bits per dimension": ("bits_per_dim",),
+        "frozen CNN": ("classifier_accuracy",),
+        "judge": ("judge_accuracy",),
+    },
 }
 
 
 def comparison(preset: str, out: str | None = None, family: str = "unet") -> Table:
     """The experiments of a family side by side: each one's record of that preset, and its published one if another."""
-    header = ["experiment", "preset", "training images", *SCORES, "parameters", "seconds"]
+    header = ["experiment", "preset", "training images", *SCORES[family], "parameters", "seconds"]
     rows = []
     for experiment in EXPERIMENTS.values():
         if experiment.family != family:
@@ -81,30 +98,32 @@ def comparison(preset: str, out: str | None = None, family: str = "unet") -> Tab
     return Table(header, rows)
 
 
-def published_results() -> str:
-    """The README's result table in Markdown, with lines on where its numbers come from."""
-    kept = [record for name in EXPERIMENTS if (record := read_record(PUBLISHED / name))]
-    table = Table(["experiment", *SCORES], [[row[0], *row[3:-2]] for row in map(score_row, kept)])
-    origins = dict.fromkeys(origin(record) for record in kept)
-    return "\n\n".join([table.markdown(), *origins])
+def published_results(family: str) -> str:
+    """The README's result table of a family in Markdown, with lines on where its numbers come from."""
+    names = [row.name for row in EXPERIMENTS.values() if row.family == family]
+    kept = [record for name in names if (record := read_record(PUBLISHED / name))]
+    table = Table(["experiment", *SCORES[family]], [[row[0], *row[3:-2]] for row in map(score_row, kept)])
+    return "\n\n".join([table.markdown(), *dict.fromkeys(origin(record) for record in kept)])
 
 
 def insert_results(text: str) -> str:
-    """A Markdown text with the current results between `RESULTS`' two marks."""
-    before, rest = text.split(RESULTS[0])
-    return before + RESULTS[0] + "\n" + published_results() + "\n" + RESULTS[1] + rest.split(RESULTS[1])[1]
+    """A Markdown text with the current results of each family between their marks."""
+    for family in SCORES:
+        start, end = f"<!-- results {family}: written by python -m s18_utils readme -->\n", "\n<!-- end of results -->"
+        if start not in text or end not in text.split(start)[1]:
+            raise InputError(f"the file has no marks for the results of {family}: put back the README's own")
+        before, rest = text.split(start, maxsplit=1)
+        text = before + start + published_results(family) + end + rest.split(end, maxsplit=1)[1]
+    return text
 
 
 def origin(record: Record) -> str:
     """A sentence on data, preset, hardware and seeds, alike for the records of one series."""
     metrics, data = record.metrics, record.metrics["data"]
-    images = data["train"] + data["val"]
-    share = f"{images:,} of the 3,680 official training images ({images / 3680:.0%})"
-    kind = "Synthetic data" if record.synthetic else f"Oxford-IIIT Pet, {share}"
     return (
-        f"{kind}: {data['train']:,} to train on, {data['val']:,} to choose the epoch by; {data['test']:,} test images; "
-        f"preset `{metrics['preset']}` ({data['size']} px, {metrics['epochs']} epochs), seeds "
-        f"{', '.join(map(str, metrics['seeds']))}, {metrics['device']}, {metrics['precision']}."
+        f"{share(record)}: {data['train']:,} to train on, {data['val']:,} to choose the epoch by; "
+        f"{data['test']:,} test images; preset `{metrics['preset']}` ({data['size']} px, {metrics['epochs']} epochs), "
+        f"seeds {', '.join(map(str, metrics['seeds']))}, {metrics['device']}, {metrics['precision']}."
     )
 
 
@@ -139,7 +158,7 @@ def score_row(record: Record) -> list[str]:
         metrics["experiment"],
         metrics["preset"],
         f"{metrics['data']['train']:,} {'synthetic' if record.synthetic else metrics['data']['name']}",
-        *(show(*keys) for keys in SCORES.values()),
+        *(show(*keys) for keys in SCORES[get_experiment(metrics["experiment"]).family].values()),
         f"{metrics['parameters']:,}",
         f"{metrics['seconds']:.0f}",
     ]
@@ -147,15 +166,21 @@ def score_row(record: Record) -> list[str]:
 
 def scores(test: dict) -> Table:
     """A record's test scores, one a line."""
-    return Table(["test score", "value"], [[name, f"{value:.4f}"] for name, value in flatten(test).items()])
+    return Table(["test score", "value"], [[name, show_number(value)] for name, value in flatten(test).items()])
+
+
+def show_number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def flatten(test: dict) -> dict[str, float]:
-    """Scores by a name to read: `iou {pet: …}` becomes `iou pet`."""
+    """Scores by a name to read: `iou {pet: …}` becomes `iou pet`; lists, such as the swap matrix, are left out."""
     flat = {}
     for name, value in test.items():
-        parts = {f"{name} {key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
-        flat |= {key.replace("_", " "): part for key, part in parts.items()}
+        if isinstance(value, dict):
+            flat |= {f"{name} {key}".replace("_", " "): part for key, part in flatten(value).items()}
+        elif not isinstance(value, list):
+            flat[name.replace("_", " ")] = value
     return flat
 
 
@@ -170,6 +195,16 @@ def parameters(module: nn.Module, bilinear: bool, pool: bool) -> Table:
         for (name, count), theirs in zip(parts, printed, strict=True)
     ]
     return Table(["part", "parameters", "short", "assignment"], rows)
+
+
+def cvae_parameters(module: nn.Module, data: str) -> Table:
+    """Parameters of a conditional VAE's parts beside those that the assignment printed for `mnist` or `cifar10`."""
+    parts = {"encoder": module.vae.encoder, "decoder": module.vae.decoder, "frozen CNN": module.frozen}
+    rows = [
+        [name, f"{count_parameters(part):,}", theirs]
+        for (name, part), theirs in zip(parts.items(), SEED_CVAE_PARAMETERS[data], strict=True)
+    ]
+    return Table(["part", "parameters", "assignment"], rows)
 
 
 def source(*objects) -> Markdown:

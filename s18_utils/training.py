@@ -1,14 +1,8 @@
 """The one function that trains every experiment: `train_or_load`."""
 
-import contextlib
+import functools
 import json
-import logging
 import shutil
-import signal
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,24 +10,19 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from s18_utils import plots, records
+from s18_utils import cvae_plots, plots, records
 from s18_utils.data import DataSet, open_data
-from s18_utils.data.augmentation import augment_pets
+from s18_utils.data.augmentation import augment_labelled, augment_pets
 from s18_utils.data.batches import StoreData
 from s18_utils.errors import InputError
 from s18_utils.experiments import Experiment, get_experiment
 from s18_utils.presets import Preset, default_preset, get_preset
-from s18_utils.progress import FiniteLoss, History, TerminalBar, in_notebook, tell
+from s18_utils.progress import FiniteLoss, History, tell
 from s18_utils.records import Record
+from s18_utils.trainer import Reseed, build_trainer, describe_device, precision, quiet, was_interrupted
 
-AUGMENT = {"pets": augment_pets}
-
-
-def build_module(experiment: Experiment, settings: dict) -> L.LightningModule:
-    """A new, untrained module of an experiment with the scale in `settings`."""
-    from s18_utils.unet import UNetModule
-
-    return {"unet": UNetModule}[experiment.family](**experiment.model, **settings)
+FIGURES = {"unet": plots.figures, "cvae": cvae_plots.figures, "classifier": plots.classifier_figures}
+AUGMENT = {"pets": augment_pets, "mnist": augment_labelled, "cifar10": augment_labelled}
 
 
 def build_data(experiment: str, preset: str | None = None, source: str | None = None, seed: int = 0) -> StoreData:
@@ -44,7 +33,8 @@ def build_data(experiment: str, preset: str | None = None, source: str | None = 
 
 
 def batches_of(data: DataSet, settings: Preset, seed: int) -> StoreData:
-    return StoreData(data, settings.batch_size, seed, settings.limit, AUGMENT.get(data.name))
+    augment = functools.partial(AUGMENT[data.name], **settings.augment)
+    return StoreData(data, settings.batch_size, seed, settings.limit, augment)
 
 
 def train_or_load(
@@ -81,7 +71,8 @@ def train_or_load(
         raise InputError(f"seeds is how many times to train, not {seeds}: use 1 or more")
     data = open_data(spec.data, settings.size, source or settings.source)
     first = batches_of(data, settings, seed=0)
-    tell(first.describe(), warning=data.source == "synthetic")
+    if spec.family != "classifier":  # these are trained for an experiment that says it for them
+        tell(first.describe(), warning=data.source == "synthetic")
 
     config = {"experiment": experiment, "preset": preset, "seeds": seeds, **asdict(settings)}
     config |= {"source": data.source, "fingerprint": data.fingerprint}
@@ -90,7 +81,7 @@ def train_or_load(
     if kept and not retrain:
         asked_for_real = (source or settings.source) != "synthetic"
         if is_repeated(kept, config, any_real_data=asked_for_real and data.source == "synthetic", resume=resume):
-            tell(f"Loaded from {kept.folder}: {plots.provenance(kept)}", warning=kept.synthetic)
+            tell(f"Loaded the record of {experiment}: {plots.provenance(kept)}", warning=kept.synthetic)
             return kept
         if kept.folder == folder and kept.metrics["preset"] != preset:
             raise InputError(
@@ -98,15 +89,21 @@ def train_or_load(
                 "choose another folder, or retrain to replace it"
             )
 
+    helpers = train_helpers(spec, preset, source, out)
     partial = start_folder(records.make_folder(folder.parent) / f".{experiment}.training", config, resume)
     runs: list[Run] = []
     try:
-        for seed in range(seeds):
-            runs.append(train_seed(spec, settings, batches_of(data, settings, seed), seed, partial / f"seed-{seed}"))
+        for seed in range(spec.seed, spec.seed + seeds):
+            batches, seed_folder = batches_of(data, settings, seed), partial / f"seed-{seed}"
+            runs.append(train_seed(spec, settings, batches, seed, seed_folder, helpers))
             if runs[-1].interrupted:
                 break
     except FloatingPointError:
         shutil.rmtree(partial)
+        raise
+    except InputError:  # a judge that can't be used, before the first step
+        if not any(partial.rglob("*.ckpt")):
+            shutil.rmtree(partial)
         raise
     except KeyboardInterrupt as error:
         if not runs:
@@ -115,7 +112,7 @@ def train_or_load(
             tell(str(error), warning=True)
             raise
         runs[-1].interrupted = True
-    record = write(spec, preset, first, runs, config, folder)
+    record = write(spec, preset, first, runs, config, folder, helpers)
     if record.metrics["interrupted"]:
         tell(
             f"Interrupted: kept the best weights so far in {folder}; resume to go on from the last epoch.", warning=True
@@ -123,6 +120,28 @@ def train_or_load(
     else:
         shutil.rmtree(partial)
     return record
+
+
+def train_helpers(spec: Experiment, preset: str, source: str | None, out: str | Path | None) -> dict[str, Record]:
+    """The records of the networks that an experiment leans on, by role; trained first where there are none."""
+    helpers = {}
+    for role, name in spec.needs.items():
+        helpers[role] = train_or_load(name, preset, source=source, out=out, resume=True)
+        if helpers[role].metrics["interrupted"]:
+            raise KeyboardInterrupt(f"Interrupted while training {name}: run this again to go on.")
+    return helpers
+
+
+def load_trained(record: Record, out: str | Path | None = None) -> L.LightningModule:
+    """A record's module with the networks it leans on, ready to be scored; an InputError if one has no record."""
+    module, spec = record.model(), get_experiment(record.metrics["experiment"])
+    helpers = {role: records.find_record(name, record.metrics["preset"], out) for role, name in spec.needs.items()}
+    missing = [spec.needs[role] for role, helper in helpers.items() if helper is None]
+    if missing:
+        raise InputError(f"there is no record of {' and '.join(missing)}: run `fit` for {spec.name} first")
+    if helpers:
+        module.attach(**helpers)
+    return module
 
 
 def start_folder(partial: Path, config: dict, resume: bool) -> Path:
@@ -167,13 +186,17 @@ class Run:
     interrupted: bool = False
 
 
-def train_seed(spec: Experiment, settings: Preset, data: StoreData, seed: int, folder: Path) -> Run:
+def train_seed(
+    spec: Experiment, settings: Preset, data: StoreData, seed: int, folder: Path, helpers: dict[str, Record]
+) -> Run:
     """Trains once, going on from `folder` if an earlier try left something there, and scores the best epoch."""
     best_file, last_file, result_file = folder / "best.ckpt", folder / "last.ckpt", folder / "result.json"
     if result_file.is_file():
         return Run(**json.loads(result_file.read_text()), weights=read_weights(best_file))
     L.seed_everything(seed, workers=True, verbose=False)
-    module = build_module(spec, settings.module).to(memory_format=torch.channels_last)
+    module = spec.build(settings.module).to(memory_format=torch.channels_last)
+    if helpers:
+        module.attach(**helpers)
     monitor, mode = module.monitor
     history = History(spec.title, seed)
     # Two files: the best epoch's weights, and all that it takes to go on from the last epoch.
@@ -181,7 +204,7 @@ def train_seed(spec: Experiment, settings: Preset, data: StoreData, seed: int, f
     best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_weights_only=True, **keep)
     last = ModelCheckpoint(filename="last", **keep)
     with quiet():
-        trainer = build_trainer(settings.epochs, [history, FiniteLoss(), best, last])
+        trainer = build_trainer(settings.epochs, [Reseed(seed), history, FiniteLoss(), best, last])
         checkpoint = last_file if last_file.is_file() else None
         interrupted = was_interrupted(trainer, lambda: trainer.fit(module, data, ckpt_path=checkpoint))
         if not best_file.is_file():
@@ -207,12 +230,22 @@ def score(module: L.LightningModule, data: StoreData) -> dict:
     return module.test_results
 
 
-def write(spec: Experiment, preset: str, data: StoreData, runs: list[Run], config: dict, folder: Path) -> Record:
+def write(
+    spec: Experiment,
+    preset: str,
+    data: StoreData,
+    runs: list[Run],
+    config: dict,
+    folder: Path,
+    helpers: dict[str, Record],
+) -> Record:
     """Turns finished runs into a record with its figures."""
     history = [row for run in runs for row in run.history]
     test, spread = records.summarise([run.test for run in runs])
     validation, _ = records.summarise([run.validation for run in runs])
-    module = build_module(spec, config["module"])
+    module = spec.build(config["module"])
+    if helpers:
+        module.attach(**helpers)
     module.load_state_dict(runs[0].weights)
     metrics = {
         "experiment": spec.name,
@@ -233,79 +266,15 @@ def write(spec: Experiment, preset: str, data: StoreData, runs: list[Run], confi
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "seeds": [run.seed for run in runs],
         **records.surroundings(),
-        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "parameters": sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
         "validation": validation,
         "test": test,
         "spread": spread,
     }
     record = Record(folder, metrics, history)
-    figures = {"curves": plots.curves(record), "predictions": plots.predictions(record, module.eval(), data)}
+    figures = FIGURES[spec.family](record, module.eval(), data)
     return records.write_record(record, config, runs[0].weights, figures)
-
-
-def build_trainer(epochs: int, callbacks: list[L.Callback], progress: bool = True) -> L.Trainer:
-    """A Lightning trainer for one device, in the fastest precision it computes in natively."""
-    bar = progress and sys.stdout.isatty() and not in_notebook()
-    return L.Trainer(
-        max_epochs=epochs,
-        accelerator="auto",
-        devices=1,
-        precision=precision(),
-        callbacks=callbacks + ([TerminalBar()] if bar else []),
-        logger=False,
-        enable_checkpointing=bool(callbacks),
-        enable_progress_bar=bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-
-
-def was_interrupted(trainer: L.Trainer, work: Callable[[], object]) -> bool:
-    """Does the trainer's work; returns whether the user interrupted it."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        work()
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the one into the other …
-        if not trainer.interrupted:
-            raise
-    finally:
-        if in_main_thread:  # … and ignores any further interrupt
-            signal.signal(signal.SIGINT, handler)
-    return trainer.interrupted
-
-
-def precision() -> str:
-    """bf16 where the device multiplies in it natively, fp16 on older GPUs, else fp32; in Lightning's words."""
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
-    # Without these instructions a CPU emulates bf16, slower than fp32.
-    native = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
-    return "bf16-mixed" if any(asks and asks() for asks in native) else "32-true"
-
-
-def describe_device() -> str:
-    """The GPU's name, or the CPU with the number of threads used."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
 
 
 def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps Lightning's notices about hardware and loaders out of notebooks and terminals."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # Workers would only slow down a loader whose batches are one gather each.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", module="lightning.*")
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

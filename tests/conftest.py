@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from s18_utils import records, training
+from s18_utils import presets, records, tables
 from s18_utils.data import DataSet, pets, sources
-from s18_utils.training import Preset
+from s18_utils.presets import Preset
 
 REAL_DATA = os.environ.get("S18_DATA")
 
@@ -48,10 +48,11 @@ def small(monkeypatch, tmp_path) -> Callable[..., Preset]:
         choices = {"size": 32, "epochs": 2, "batch_size": 8, "limit": 24, "source": "synthetic"} | settings
         choices.setdefault("module", {"width": 4, "learning_rate": 4e-3})
         preset = Preset(**choices)
-        monkeypatch.setitem(training.PRESETS["unet"], "tiny", preset)
+        monkeypatch.setitem(presets.PRESETS["unet"], "tiny", preset)
         return preset
 
-    monkeypatch.setattr(records, "PUBLISHED", tmp_path / "none-published")
+    for module in (records, tables):
+        monkeypatch.setattr(module, "PUBLISHED", tmp_path / "none-published")
     change()
     return change
 
@@ -96,6 +97,60 @@ def tensor_set(train: int, test: int = 2, size: int = 16, source: str = "synthet
         }
 
     return DataSet("pets", source, "0123456789abcdef", split(train), split(test))
+
+
+def sample_metrics(**changes) -> dict:
+    """Made-up `metrics.json` of one seed on synthetic data."""
+    base = {
+        "experiment": "unet-maxpool-transpose-bce",
+        "preset": "tiny",
+        "data": {
+            "name": "pets",
+            "source": "synthetic",
+            "size": 32,
+            "train": 1234,
+            "val": 137,
+            "test": 56,
+            "fingerprint": "0123456789abcdef",
+        },
+        "device": "CPU, 2 threads",
+        "precision": "32-true",
+        "epochs": 2,
+        "interrupted": False,
+        "seconds": 61.4,
+        "seeds": [0],
+        "commit": "abc1234",
+        "versions": {"torch": "2.6.0"},
+        "parameters": 31_037_763,
+        "validation": {"val_loss": 0.5, "val_mean_iou": 0.6},
+        "test": {
+            "loss": 0.5,
+            "seed_style_dice_loss": 0.25,
+            "pixel_accuracy": 0.875,
+            "mean_iou": 0.6,
+            "mean_dice": 0.75,
+            "iou": {"pet": 0.7, "background": 0.8, "border": 0.3},
+            "dice": {"pet": 0.82, "background": 0.89, "border": 0.46},
+        },
+        "spread": {},
+    }
+    return base | changes
+
+
+def sample_history(seeds: int = 1, epochs: int = 2) -> list[dict]:
+    """Rows whose numbers tell seed and epoch."""
+    return [
+        {
+            "seed": seed,
+            "epoch": epoch,
+            "seconds": 1.5,
+            "train_loss": 1 / epoch + seed,
+            "val_loss": 1.25 / epoch + seed,
+            "val_mean_iou": 0.1 * epoch,
+        }
+        for seed in range(seeds)
+        for epoch in range(1, epochs + 1)
+    ]
 
 
 def listing(folder: Path) -> dict[str, bytes | None]:

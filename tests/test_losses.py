@@ -142,11 +142,12 @@ def test_dice_agrees_with_its_numerical_gradient(pooled):
         assert logits.grad[index].item() == pytest.approx(slope, abs=2e-4)
 
 
-def test_dice_in_half_precision_is_the_value_of_single_precision():
-    # bf16 sums of 200,000 ones stop at 256.
-    target = torch.ones(8, 160, 160, dtype=torch.long)
-    logits = from_probabilities(0.25, 0.5, 0.25, shape=(8, 160, 160)).bfloat16()
-    assert DiceLoss(pooled=True)(logits, target).item() == pytest.approx(0.5, abs=5e-3)
+@pytest.mark.parametrize("loss", [DiceLoss(), DiceLoss(pooled=True), CrossEntropyLoss()], ids=["dice", "pooled", "ce"])
+def test_half_precision_logits_are_computed_with_in_single_precision(loss):
+    logits, target = random_case(4)
+    value = loss(logits.bfloat16(), target)
+    assert value.dtype == torch.float32
+    assert torch.equal(value, loss(logits.bfloat16().float(), target))
 
 
 def test_cross_entropy_of_an_undecided_prediction_is_ln_3():

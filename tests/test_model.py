@@ -161,9 +161,12 @@ def test_every_level_has_its_skip_connection(level, skip):
     torch.manual_seed(0)
     unet, seen = UNet(width=4).eval(), {}
     getattr(unet, skip).register_forward_hook(lambda _, __, output: seen.update(encoder=output))
-    getattr(unet, level).register_forward_hook(lambda _, inputs, __: seen.update(below=inputs[0], skip=inputs[1]))
+    part = getattr(unet, level)
+    part.register_forward_hook(lambda _, inputs, __: seen.update(below=inputs[0], skip=inputs[1]))
+    part.conv.register_forward_hook(lambda _, inputs, __: seen.update(joined=inputs[0]))
     unet(torch.rand(1, 3, 32, 32))
     assert torch.equal(seen["encoder"], seen["skip"])
+    assert torch.equal(seen["joined"][:, : seen["skip"].shape[1]], seen["skip"])  # first, as saved weights expect it
     assert seen["skip"].shape[-1] == 2 * seen["below"].shape[-1]
 
 

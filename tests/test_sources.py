@@ -34,6 +34,20 @@ class Reader:
         (folder / "marbles").mkdir()
 
 
+class MirroredReader(Reader):
+    """The same with a mirror."""
+
+    MIRROR = "http://mirror.invalid/marbles"
+
+    def download_mirror(self, folder: Path) -> None:
+        self.downloads.append("mirror")
+        (folder / "marbles").mkdir()
+
+
+def fail(folder: Path) -> None:
+    raise OSError(110, "timed out")
+
+
 @pytest.fixture
 def kaggle(monkeypatch, tmp_path) -> Path:
     folder = tmp_path / "kaggle-input"
@@ -50,10 +64,12 @@ def test_the_data_directory(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("S18_DATA", "here")
     assert data_directory() == tmp_path / "here"
-    for unset in ("", None):
-        monkeypatch.setenv("S18_DATA", "") if unset == "" else monkeypatch.delenv("S18_DATA")
-        assert data_directory().is_absolute()
-        assert "s18" in data_directory().name
+    monkeypatch.setenv("S18_DATA", "")  # as good as unset
+    default = data_directory()
+    monkeypatch.delenv("S18_DATA")
+    assert data_directory() == default
+    assert default.is_absolute()
+    assert default.name == "s18"
 
 
 def test_auto_takes_the_first_that_has_it(data_folder, kaggle, monkeypatch):
@@ -124,7 +140,8 @@ def test_real_and_synthetic_data_never_share_a_store(pets_folder):
         ("local", ("holds no Marbles", "S18_DATA")),
         ("kaggle", ("is Marbles", "add it as an input")),
         ("torchvision", ("can't be reached", "connect to the network", "source='synthetic'")),
-        ("web", ("unknown source 'web'", "auto, local, kaggle, torchvision, synthetic")),
+        ("web", ("unknown source 'web'", "choose one of auto, local, kaggle", "synthetic")),
+        ("huggingface", ("Marbles has no mirror on Hugging Face", "use source='torchvision' or 'auto'")),
     ],
 )
 def test_a_source_that_has_nothing_says_what_to_do(data_folder, kaggle, source, parts):
@@ -134,9 +151,7 @@ def test_a_source_that_has_nothing_says_what_to_do(data_folder, kaggle, source, 
     assert listing(data_folder) == {}
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(110, "timed out"), RuntimeError("File not found or corrupted."), BadStatusLine("x")]
-)
+@pytest.mark.parametrize("error", [OSError(110, "timed out"), RuntimeError("corrupted"), BadStatusLine("x")])
 def test_a_download_that_fails_says_so(data_folder, monkeypatch, error):
     reader = Reader()
     reader.download = lambda folder: (_ for _ in ()).throw(error)
@@ -163,6 +178,85 @@ def test_a_download_into_a_folder_that_cannot_be_made(monkeypatch, tmp_path):
     with pytest.raises(InputError, match="can't write to .*: set S18_DATA to a folder that you can write to"):
         locate(reader, "torchvision")
     assert reader.downloads == []
+
+
+def answering(monkeypatch, *urls: str) -> None:
+    """Only these servers answer."""
+    monkeypatch.setattr(sources, "reachable", lambda url: url in urls)
+
+
+def test_a_mirror_goes_before_the_home_server(data_folder, monkeypatch):
+    reader = MirroredReader()
+    answering(monkeypatch, reader.MIRROR, reader.URL)
+    assert locate(reader) == Found("huggingface", data_folder / "marbles")
+    assert reader.downloads == ["mirror"]
+    assert locate(reader) == Found("local", data_folder / "marbles")
+    assert locate(reader, "huggingface") == Found("huggingface", data_folder / "marbles")
+    assert reader.downloads == ["mirror"]
+
+
+def test_the_home_server_steps_in_for_a_mirror_that_is_silent_or_fails(data_folder, monkeypatch):
+    reader = MirroredReader()
+    answering(monkeypatch, reader.URL)
+    assert locate(reader) == Found("torchvision", data_folder / "marbles")
+    (data_folder / "marbles").rmdir()
+    answering(monkeypatch, reader.MIRROR, reader.URL)
+    reader.download_mirror = fail
+    assert locate(reader) == Found("torchvision", data_folder / "marbles")
+    assert reader.downloads == [data_folder] * 2
+
+
+def test_a_download_asked_for_by_name_is_the_only_one_tried(data_folder, monkeypatch):
+    reader = MirroredReader()
+    answering(monkeypatch, reader.MIRROR)
+    with pytest.raises(InputError, match=f"{reader.URL} can't be reached: connect to the network"):
+        locate(reader, "torchvision")
+    answering(monkeypatch, reader.URL)
+    with pytest.raises(InputError, match=f"{reader.MIRROR} can't be reached: connect to the network"):
+        locate(reader, "huggingface")
+    answering(monkeypatch, reader.MIRROR, reader.URL)
+    reader.download_mirror = fail
+    with pytest.raises(InputError, match=rf"from {reader.MIRROR} failed \(.*timed out\): try again"):
+        locate(reader, "huggingface")
+    assert reader.downloads == []
+    assert locate(reader, "torchvision").source == "torchvision"
+
+
+def test_downloads_that_all_fail_are_no_reason_for_synthetic_data(data_folder, monkeypatch):
+    reader = MirroredReader()
+    reader.download_mirror = reader.download = fail
+    for urls in ((reader.MIRROR,), (reader.MIRROR, reader.URL)):
+        answering(monkeypatch, *urls)
+        with pytest.raises(InputError) as caught:
+            locate(reader)
+        assert_one_sentence(str(caught.value), f"the download of Marbles from {urls[-1]} failed", "try again")
+    assert listing(data_folder) == {}
+
+
+def test_an_error_of_many_lines_is_told_in_one(data_folder, monkeypatch):
+    reader = Reader()
+    answering(monkeypatch, reader.URL)
+    for error, told in ((RuntimeError("No luck:\nTried x. Got y.\n"), "(No luck)"), (TimeoutError(), "(TimeoutError)")):
+        monkeypatch.setattr(reader, "download", raise_error(error))
+        with pytest.raises(InputError) as caught:
+            locate(reader)
+        assert_one_sentence(str(caught.value), told)
+
+
+@pytest.mark.parametrize("source", ["auto", "huggingface", "torchvision"])
+def test_mirror_and_home_server_are_waited_for_together(data_folder, monkeypatch, port, source):
+    no_proxy(monkeypatch)
+    monkeypatch.setattr(sources, "reachable", REACHABLE)
+    monkeypatch.setattr(sources, "PROBE_SECONDS", 1)
+    reader = MirroredReader()
+    reader.MIRROR, reader.URL = f"http://127.0.0.1:{port}/mirror", f"http://127.0.0.1:{port}/home"
+    start = time.perf_counter()
+    if source == "auto":
+        assert locate(reader) == Found("synthetic", None)
+    else:
+        with pytest.raises(InputError, match="can't be reached"):
+            locate(reader, source)
+    assert 0.9 < time.perf_counter() - start < 1.8
 
 
 def raise_error(error: Exception):
@@ -205,7 +299,12 @@ def no_proxy(monkeypatch) -> None:
 
 def hang(monkeypatch, port):
     """As a look-up of a name does where packets get lost."""
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *arguments, **named: time.sleep(60))
+
+    def wait(*arguments, **named):
+        time.sleep(20)
+        raise urllib.error.URLError("no such host")
+
+    monkeypatch.setattr(urllib.request, "urlopen", wait)
 
 
 def refuse(monkeypatch, port):

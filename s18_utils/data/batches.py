@@ -68,7 +68,7 @@ class StoreData(L.LightningDataModule):
         batch_size: images a batch.
         seed: of shuffling and augmentation.
         limit: use at most so many images of either split, drawn once and for all.
-        augment: changes images and masks of a training batch, as `augmentation.augment_pets`.
+        augment: changes images and masks or labels of a training batch, as the functions of `augmentation` do.
     """
 
     def __init__(
@@ -116,7 +116,8 @@ class StoreData(L.LightningDataModule):
         if self.augment and self.trainer and self.trainer.training:
             generator = torch.Generator(batch["image"].device)
             generator.manual_seed(mix_seeds(self.seed, self.trainer.global_step, self.trainer.global_rank))
-            batch["image"], batch["mask"] = self.augment(batch["image"], batch["mask"], generator)
+            truth = "mask" if "mask" in batch else "label"
+            batch["image"], batch[truth] = self.augment(batch["image"], batch[truth], generator)
         # Convolutions run fastest on this layout, on CPUs with bf16 as on GPUs.
         batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
         return batch

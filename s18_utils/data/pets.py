@@ -18,6 +18,7 @@ from s18_utils.errors import InputError
 
 TITLE = "Oxford-IIIT Pet"
 URL = "https://thor.robots.ox.ac.uk/pets/images.tar.gz"
+OFFICIAL = 3680  # training images
 CLASSES = ("pet", "background", "border")
 SPLITS = {"train": "trainval.txt", "test": "test.txt"}
 SYNTHETIC = {"train": 1024, "test": 256}

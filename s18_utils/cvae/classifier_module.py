@@ -1,0 +1,137 @@
+"""Training of a classifier, frozen CNN or judge, under Lightning.
+
+The recipe is airbench94's (Jordan 2024, https://arxiv.org/abs/2404.00498): Nesterov SGD on a triangular schedule, label
+smoothing, small shifts and flips, and weights averaged along the way (Lookahead, Zhang et al. 2019,
+https://arxiv.org/abs/1907.08610).
+"""
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from s18_utils.cvae.checks import CLASSES
+from s18_utils.cvae.classifiers import build_classifier
+from s18_utils.data.batches import Batch
+
+
+class ClassifierModule(L.LightningModule):
+    """One of the networks of `classifiers` with its recipe.
+
+    Args:
+        net, settings: as for `build_classifier`.
+        learning_rate: the peak of the schedule, for the mean loss of a batch.
+        momentum, weight_decay: SGD's.
+        shift_rate: multiplies the learning rate of batch-norm shifts.
+        smoothing: of the labels.
+    """
+
+    monitor = ("val_accuracy", "max")
+
+    def __init__(
+        self,
+        net: str,
+        settings: dict | None = None,
+        learning_rate: float = 0.3,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        shift_rate: float = 1.0,
+        smoothing: float = 0.1,
+    ):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = build_classifier(net, **(settings or {}))
+        self.accuracy, self.loss = MulticlassAccuracy(CLASSES, average="micro"), MeanMetric()
+        self.slow: list[Tensor] | None = None  # of the checkpoint that training goes on from
+        self.test_results: dict = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, float (N, 10), for `images`, float (N, C, S, S) in [0, 1]."""
+        return self.net(images)
+
+    def on_fit_start(self) -> None:
+        if hasattr(self.net, "whiten") and self.slow is None:
+            images = self.trainer.datamodule.train.tensors["image"][self.trainer.datamodule.train.rows[:5000]]
+            self.net.whiten(images.to(self.device).float() / 255)
+        self.average = Lookahead(self.net, self.slow)
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["slow"] = self.average.slow
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.slow = checkpoint["slow"]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = F.cross_entropy(self(batch["image"]).float(), batch["label"], label_smoothing=self.hparams.smoothing)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["label"]))
+        return loss
+
+    def on_train_batch_end(self, outputs, batch: Batch, batch_idx: int) -> None:
+        self.average.step(self.global_step, int(self.trainer.estimated_stepping_batches))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self(batch["image"]).float()
+        self.accuracy.update(logits, batch["label"])
+        self.loss.update(F.cross_entropy(logits, batch["label"]), len(logits))
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val_loss", self.loss.compute())
+        self.log("val_accuracy", self.accuracy.compute(), prog_bar=True)
+        self.reset_scores()
+
+    def on_test_epoch_end(self) -> None:
+        self.test_results = {"loss": self.loss.compute().item(), "accuracy": self.accuracy.compute().item()}
+        self.reset_scores()
+
+    def reset_scores(self) -> None:
+        self.accuracy.reset()
+        self.loss.reset()
+
+    def configure_optimizers(self) -> dict:
+        h = self.hparams
+        learned = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        shifts = {"lr": h.learning_rate * h.shift_rate, "weight_decay": h.weight_decay / h.shift_rate}
+        groups = [
+            {"params": [parameter for parameter in learned if parameter.ndim > 1]},
+            {"params": [parameter for parameter in learned if parameter.ndim == 1], **shifts},
+        ]
+        optimiser = torch.optim.SGD(
+            groups, lr=h.learning_rate, momentum=h.momentum, weight_decay=h.weight_decay, nesterov=True
+        )
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: triangle(step / total))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def triangle(progress: float, warm: float = 0.2, start: float = 0.2, end: float = 0.02) -> float:
+    """The schedule's factor at `progress` in [0, 1]: from `start` up to 1 at `warm`, then down to `end`."""
+    if progress < warm:
+        return start + (1 - start) * progress / warm
+    return 1 - (1 - end) * (progress - warm) / (1 - warm)
+
+
+class Lookahead:
+    """Slow weights that the fast ones return to every few steps, ever more closely, and end at.
+
+    They start as the fast ones, or as `slow`.
+    """
+
+    def __init__(self, net: nn.Module, slow: list[Tensor] | None = None, every: int = 5):
+        self.every = every
+        self.fast = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        start = zip(self.fast, slow or self.fast, strict=True)
+        self.slow = [value.detach().to(parameter.device, copy=True) for parameter, value in start]
+
+    @torch.no_grad()
+    def step(self, done: int, total: int) -> None:
+        """Called after each of `total` steps, with the number done."""
+        if done % self.every and done != total:
+            return
+        decay = 0.95**self.every * (done / total) ** 3 if done < total else 0.0
+        for slow, parameter in zip(self.slow, self.fast, strict=True):
+            slow.lerp_(parameter, 1 - decay)
+            parameter.copy_(slow)

@@ -1,0 +1,402 @@
+"""Reading CIFAR-10: torchvision's batches, the mirror and its checks, and what happens when either fails."""
+
+import hashlib
+import io
+import pickle
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+import torchvision.datasets
+from conftest import REAL_DATA, assert_one_sentence, listing
+from PIL import Image
+from torchvision.datasets import CIFAR10
+
+from s18_utils.data import cifar10, labelled, open_data, sources, synthetic
+from s18_utils.errors import InputError
+
+REACHABLE = sources.reachable  # the fixture for all tests replaces it
+PER_BATCH = 3  # images
+
+
+def random_objects(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise, uint8 (N, 32, 32, 3), and labels (N,)."""
+    images = np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    return images, (np.arange(count) * 3 + seed) % 10
+
+
+def assert_holds(rows: dict, images: np.ndarray, labels: np.ndarray) -> None:
+    """Every pixel and label of a split is where it belongs."""
+    assert rows["image"].dtype == rows["label"].dtype == torch.uint8
+    assert rows["image"].shape == (len(images), 3, 32, 32)
+    assert np.array_equal(rows["image"].permute(0, 2, 3, 1).numpy(), images)
+    assert rows["label"].tolist() == labels.tolist()
+
+
+@pytest.fixture
+def write_batches(monkeypatch):
+    """Writes a small set in torchvision's layout, and has torchvision expect its checksums."""
+
+    def write(root: Path) -> Path:
+        root.mkdir(parents=True)
+        for place, names in (("train_list", [name for name, _ in CIFAR10.train_list]), ("test_list", ["test_batch"])):
+            images, labels = random_objects(PER_BATCH * len(names), seed=len(names))
+            sums = []
+            for number, name in enumerate(names):
+                part = slice(number * PER_BATCH, (number + 1) * PER_BATCH)
+                rows = images[part].transpose(0, 3, 1, 2).reshape(PER_BATCH, 3072)  # a row: red, green, blue
+                content = pickle.dumps({"data": rows, "labels": labels[part].tolist()})
+                (root / name).write_bytes(content)
+                sums.append([name, hashlib.md5(content).hexdigest()])
+            monkeypatch.setattr(CIFAR10, place, sums)
+        content = pickle.dumps({"label_names": list(cifar10.CLASSES)})
+        (root / "batches.meta").write_bytes(content)
+        meta = {"filename": "batches.meta", "key": "label_names", "md5": hashlib.md5(content).hexdigest()}
+        monkeypatch.setattr(CIFAR10, "meta", meta)
+        return root
+
+    return write
+
+
+@pytest.fixture
+def batches(write_batches, data_folder) -> Path:
+    """A small set in a data directory of this test's own."""
+    return write_batches(data_folder / "cifar-10-batches-py")
+
+
+def test_every_pixel_of_the_batches_arrives_where_it_belongs(batches):
+    data = open_data("cifar10")
+    assert data.source == "local"
+    assert_holds(data.train, *random_objects(15, seed=5))
+    assert_holds(data.test, *random_objects(3, seed=1))
+    assert data.train["label"].tolist() == [5, 8, 1, 4, 7, 0, 3, 6, 9, 2, 5, 8, 1, 4, 7]
+
+
+def test_the_layout_is_found_from_the_folder_or_above_it(batches, data_folder):
+    assert cifar10.find(data_folder) == batches
+    assert cifar10.find(batches) == batches
+    assert cifar10.find(data_folder.parent) is None
+    (data_folder / "cifar10.npz").write_bytes(b"")
+    assert cifar10.find(data_folder) == batches
+    renamed = batches.rename(data_folder / "cifar")  # as a mounted folder might be called
+    assert cifar10.find(data_folder) == data_folder / "cifar10.npz"
+    assert_holds(
+        {name.removeprefix("test."): tensor for name, tensor in cifar10.read(cifar10.find(renamed)).items()},
+        *random_objects(3, seed=1),
+    )
+
+
+def damage(name: str, edit):
+    return lambda root: (root / name).write_bytes(edit((root / name).read_bytes()))
+
+
+def flip(content: bytes) -> bytes:
+    return content[:-100] + bytes([content[-100] ^ 1]) + content[-99:]
+
+
+def bomb(content: bytes) -> bytes:
+    class Bomb:
+        def __reduce__(self):
+            return pytest.fail, ("unpickled",)
+
+    return pickle.dumps(Bomb())
+
+
+FAULTS = {
+    "flipped bit": (damage("data_batch_3", flip), ("data_batch_3 is damaged", "unpack cifar-10-python.tar.gz again")),
+    "truncated": (damage("test_batch", lambda content: content[:-9]), ("test_batch is damaged", "unpack", "delete")),
+    "empty": (damage("data_batch_1", lambda content: b""), ("data_batch_1 is damaged",)),
+    "class names": (damage("batches.meta", flip), ("batches.meta is damaged", "unpack")),
+    "another pickle": (damage("data_batch_5", bomb), ("data_batch_5 is damaged",)),
+    "missing batch": (lambda root: (root / "data_batch_2").unlink(), ("data_batch_2 is missing", "unpack", "delete")),
+    "missing names": (lambda root: (root / "batches.meta").unlink(), ("batches.meta is missing",)),
+    "only one file": (
+        lambda root: [file.unlink() for file in root.iterdir() if file.name != "test_batch"],
+        ("data_batch_1 is missing", "downloaded"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_batches_is_named_and_nothing_is_left_behind(batches, data_folder, fault):
+    make, parts = FAULTS[fault]
+    make(batches)
+    (data_folder / "s18-store").mkdir()  # may be there, but stays empty
+    before = listing(data_folder)
+    for source in ("auto", "local"):  # above all, `auto` doesn't go on to something else
+        with pytest.raises(InputError) as caught:
+            open_data("cifar10", source=source)
+        assert_one_sentence(str(caught.value), *parts)
+    assert listing(data_folder) == before
+
+
+def test_a_batch_that_cannot_be_opened_is_named(batches, monkeypatch):
+    def refuse(file, md5):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(torchvision.datasets.utils, "check_integrity", refuse)
+    with pytest.raises(InputError) as caught:
+        open_data("cifar10")
+    assert_one_sentence(str(caught.value), "can't read", "data_batch_1", "Permission denied", "allow it")
+
+
+def write_parquet(file: Path, images: np.ndarray, labels: np.ndarray, mode: str = "RGB") -> None:
+    """As the mirror has it, in row groups of two."""
+    rows = []
+    for image in images:
+        buffer = io.BytesIO()
+        Image.fromarray(image).convert(mode).save(buffer, "PNG")
+        rows.append({"bytes": buffer.getvalue(), "path": None})
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    table = pyarrow.table({"img": pyarrow.array(rows, kind), "label": pyarrow.array(labels, pyarrow.int64())})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(table, file, row_group_size=2)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_parquet_file_is_decoded_in_its_order(tmp_path, mode):
+    images, labels = random_objects(301, seed=4)
+    write_parquet(tmp_path / "split.parquet", images, labels, mode)
+    decoded, read = cifar10.decode_parquet(tmp_path / "split.parquet")
+    assert decoded.dtype == np.uint8
+    assert np.array_equal(decoded, images)
+    assert read.tolist() == labels.tolist()
+
+
+@pytest.fixture
+def served(monkeypatch, tmp_path):
+    """A mirror on this machine with a small set, whose checksums are expected; returns its folder."""
+    folder = tmp_path / "served"
+    for split, seed, count in (("train", 7, 6), ("test", 8, 4)):
+        images, labels = random_objects(count, seed)
+        name = cifar10.MIRROR_FILES[split][0]
+        write_parquet(folder / name, images, labels)
+        sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        monkeypatch.setitem(cifar10.MIRROR_FILES, split, (name, sha256))
+        monkeypatch.setitem(cifar10.LABELS_SHA256, split, hashlib.sha256(labels.astype(np.uint8)).hexdigest())
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *arguments: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(cifar10, "MIRROR", url)
+        monkeypatch.setattr(cifar10, "URL", f"http://127.0.0.1:{closed_port()}/home.tar.gz")
+        monkeypatch.setattr(sources, "reachable", REACHABLE)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield folder
+        server.shutdown()
+        thread.join()
+
+
+def closed_port() -> int:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        return server.server_port
+
+
+@pytest.fixture
+def home(monkeypatch, write_batches) -> list:
+    """Has torchvision's home server answer, with another small set; returns the folders downloaded into."""
+    downloads = []
+
+    def download(self):
+        downloads.append(Path(self.root))
+        write_batches(Path(self.root) / "cifar-10-batches-py")
+        (Path(self.root) / "cifar-10-python.tar.gz").write_bytes(b"packed")
+
+    monkeypatch.setattr(CIFAR10, "download", download)
+    monkeypatch.setattr(sources, "reachable", lambda url: url == cifar10.URL or REACHABLE(url))
+    return downloads
+
+
+@pytest.mark.parametrize("source", ["auto", "huggingface"])
+def test_the_mirror_serves(served, data_folder, capfd, source):
+    data = open_data("cifar10", source=source)
+    assert data.source == "huggingface"
+    assert_holds(data.train, *random_objects(6, seed=7))
+    assert_holds(data.test, *random_objects(4, seed=8))
+    # The Parquet files are gone, the set stays, and is found there the next time.
+    assert sorted(file.name for file in data_folder.iterdir()) == ["cifar10.npz", "s18-store"]
+    again = open_data("cifar10")
+    assert (again.source, again.fingerprint) == ("local", data.fingerprint)
+    assert open_data("cifar10", source="huggingface").source == "huggingface"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_mirror_goes_before_the_home_server(served, home, data_folder):
+    assert open_data("cifar10").source == "huggingface"
+    assert home == []
+
+
+def swap_labels(folder: Path, monkeypatch) -> None:
+    """The mirror's test split in another order, under a checksum that fits."""
+    images, labels = random_objects(4, seed=8)
+    name = cifar10.MIRROR_FILES["test"][0]
+    write_parquet(folder / name, images[::-1], labels[::-1])
+    sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    monkeypatch.setitem(cifar10.MIRROR_FILES, "test", (name, sha256))
+
+
+def flip_a_byte(folder: Path, monkeypatch) -> None:
+    file = folder / cifar10.MIRROR_FILES["train"][0]
+    file.write_bytes(flip(file.read_bytes()))
+
+
+def truncate(folder: Path, monkeypatch) -> None:
+    file = folder / cifar10.MIRROR_FILES["test"][0]
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def take_away(folder: Path, monkeypatch) -> None:
+    (folder / cifar10.MIRROR_FILES["test"][0]).unlink()
+
+
+def larger_images(folder: Path, monkeypatch) -> None:
+    name = cifar10.MIRROR_FILES["train"][0]
+    write_parquet(folder / name, np.zeros((6, 33, 32, 3), np.uint8), random_objects(6, seed=7)[1])
+    sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    monkeypatch.setitem(cifar10.MIRROR_FILES, "train", (name, sha256))
+
+
+TROUBLES = {
+    flip_a_byte: ("the download of CIFAR-10 from http://127.0.0.1", "invalid hash value", "try again"),
+    truncate: ("the download of CIFAR-10 from http://127.0.0.1", "invalid hash value", "try again"),
+    take_away: ("the download of CIFAR-10 from http://127.0.0.1", "404", "try again"),
+    swap_labels: ("test-00000-of-00001.parquet does not hold the official labels in their order", "try again"),
+    larger_images: ("train-00000-of-00001.parquet has the shape (6, 33, 32, 3)", "(N, 32, 32, 3)"),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_mirror_with_other_bytes_is_refused(served, data_folder, monkeypatch, trouble):
+    trouble(served, monkeypatch)
+    for source in ("huggingface", "auto"):  # the home server can't be reached
+        with pytest.raises(InputError) as caught:
+            open_data("cifar10", source=source)
+        assert_one_sentence(str(caught.value), *TROUBLES[trouble])
+        assert listing(data_folder) == {}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_the_home_server_steps_in_where_the_mirror_fails(served, home, data_folder, monkeypatch, trouble):
+    trouble(served, monkeypatch)
+    data = open_data("cifar10")
+    assert data.source == "torchvision"
+    assert_holds(data.train, *random_objects(15, seed=5))
+    assert sorted(file.name for file in data_folder.iterdir()) == ["cifar-10-batches-py", "s18-store"]
+    assert sorted(file.name for file in (data_folder / "cifar-10-batches-py").iterdir()) == sorted(cifar10.checksums())
+    assert home[0].parent == data_folder
+
+
+def test_the_home_server_steps_in_where_the_mirror_is_out_of_reach(home, data_folder, monkeypatch):
+    monkeypatch.setattr(sources, "reachable", lambda url: url == cifar10.URL)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *arguments, **named: pytest.fail("asked the mirror"))
+    assert open_data("cifar10").source == "torchvision"
+    assert len(home) == 1
+
+
+def test_when_both_fail_the_last_says_why(served, home, data_folder, monkeypatch):
+    flip_a_byte(served, monkeypatch)
+    monkeypatch.setattr(CIFAR10, "download", lambda self: (_ for _ in ()).throw(RuntimeError("File corrupted.")))
+    with pytest.raises(InputError) as caught:
+        open_data("cifar10")
+    assert_one_sentence(str(caught.value), "the download of CIFAR-10", cifar10.URL, "(File corrupted)", "try again")
+    assert listing(data_folder) == {}
+
+
+def test_a_full_disk_leaves_nothing_behind(served, data_folder, monkeypatch):
+    def full(file, **arrays):
+        Path(file).write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(InputError) as caught:
+        open_data("cifar10")
+    assert_one_sentence(str(caught.value), "the download of CIFAR-10", "No space left on device")
+    assert listing(data_folder) == {}
+
+
+def test_the_mirror_is_asked_for_a_pinned_revision_and_its_checksum(data_folder, monkeypatch):
+    asked = []
+
+    def note(url, file, hash_prefix, progress):
+        asked.append((url, hash_prefix))
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", note)
+    with pytest.raises(RuntimeError):
+        cifar10.download_mirror(data_folder)
+    base = "https://huggingface.co/datasets/uoft-cs/cifar10/resolve/0b2714987fa478483af9968de7c934580d0bb9a2"
+    sha256 = "8428b53a88a11ac374111006708df51469e315a22ac6d66470afd9c78d2ae883"
+    assert asked == [(f"{base}/plain_text/train-00000-of-00001.parquet", sha256)]
+    assert {len(sum_) for _, sum_ in cifar10.MIRROR_FILES.values()} == {64}
+
+
+@pytest.mark.parametrize("source", ["huggingface", "torchvision"])
+def test_without_a_network_a_download_says_what_to_do(data_folder, source):
+    with pytest.raises(InputError) as caught:
+        open_data("cifar10", source=source)
+    url = {"huggingface": "https://huggingface.co", "torchvision": cifar10.URL}[source]
+    assert_one_sentence(str(caught.value), "CIFAR-10 is not in", url, "connect to the network")
+
+
+def test_the_size_is_the_sets_own(batches, data_folder):
+    assert open_data("cifar10").fingerprint == open_data("cifar10", 32).fingerprint
+    for size in (0, 16, 28, 64):
+        with pytest.raises(InputError) as caught:
+            open_data("cifar10", size)
+        assert_one_sentence(str(caught.value), f"CIFAR-10 are 32 pixels wide, not {size}", "leave the size out")
+    assert [file.name for file in (data_folder / "s18-store").iterdir()] == ["cifar10-real-32.safetensors"]
+
+
+def test_drawn_objects_stand_in(data_folder, monkeypatch):
+    assert cifar10.SYNTHETIC == {"train": 6000, "test": 1000}
+    monkeypatch.setattr(cifar10, "SYNTHETIC", {"train": 30, "test": 20})
+    data = open_data("cifar10")
+    assert data.source == "synthetic"
+    for rows, seed, count in ((data.train, 0, 30), (data.test, 1, 20)):
+        images, labels = synthetic.objects(count, seed)
+        assert_holds(rows, images.permute(0, 2, 3, 1).numpy(), labels.numpy())
+    before = cifar10.stamp(None)
+    monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
+    assert cifar10.stamp(None) != before
+
+
+def test_the_classes_are_torchvisions(write_batches, tmp_path):
+    write_batches(tmp_path / "cifar-10-batches-py")
+    assert tuple(CIFAR10(tmp_path).classes) == cifar10.CLASSES
+    assert len(set(cifar10.CLASSES)) == labelled.CLASSES
+
+
+@pytest.fixture
+def real_cifar10(monkeypatch, own_folders) -> None:
+    """The user's data directory; skips where `S18_DATA` names none with CIFAR-10."""
+    if not REAL_DATA or cifar10.find(Path(REAL_DATA)) is None:
+        pytest.skip("no real data: S18_DATA names no folder with CIFAR-10")
+    monkeypatch.setenv("S18_DATA", REAL_DATA)
+
+
+def test_the_real_set_is_complete_and_in_the_official_order(real_cifar10):
+    data = open_data("cifar10")
+    assert data.source == "local"
+    assert data.train["image"].shape == (50_000, 3, 32, 32)
+    assert data.test["image"].shape == (10_000, 3, 32, 32)
+    for rows, split in ((data.train, "train"), (data.test, "test")):
+        assert hashlib.sha256(rows["label"].numpy()).hexdigest() == cifar10.LABELS_SHA256[split]
+
+
+def test_real_channels_are_red_green_and_blue(real_cifar10):
+    train = open_data("cifar10").train
+    images, labels = train["image"], train["label"]
+    means = images.flatten(2).float().mean(dim=2).double().mean(dim=0) / 255
+    # Channels differ by at least 0.009; copies that went through JPEG by 0.0002.
+    assert means.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=5e-4)
+    # Where there are ships or planes, the upper part of the picture is blue sky, not red.
+    sky = images[(labels == 0) | (labels == 8)][:, :, :8].float().mean(dim=(0, 2, 3))
+    assert sky[2] > sky[0] + 10

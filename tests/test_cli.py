@@ -1,0 +1,199 @@
+"""The command line: the same results as the functions, and one line for what the user can mend."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import assert_one_sentence
+
+from s18_utils import __main__ as command_line
+from s18_utils import bench, notebooks
+from s18_utils.experiments import EXPERIMENTS
+from s18_utils.records import find_record
+from s18_utils.tables import Table
+from s18_utils.unet import UNetModule
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "unet-maxpool-transpose-bce"
+pytestmark = pytest.mark.usefixtures("small")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command line in this process; gives its exit status, output and errors."""
+
+    def call(*words) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["s18_utils", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            command_line.main()
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+def in_a_process(*words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "s18_utils", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ, timeout=120)
+
+
+def scores(output: str) -> dict[str, str]:
+    return dict(re.findall(r"^(\w[\w ]*?) +(\d\.\d{4})$", output, re.MULTILINE))
+
+
+def test_list_names_every_experiment(run):
+    status, output, _ = run("list")
+    assert status == 0
+    for row in EXPERIMENTS.values():
+        line = next(line for line in output.splitlines() if line.startswith(row.name + " "))
+        assert row.title in line
+        assert f"notebooks/{row.notebook}.ipynb" in line
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed():
+    code = "import sys, s18_utils, s18_utils.__main__; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "'s18_utils.experiments'" in done.stdout
+    for heavy in ("torch", "lightning", "matplotlib", "numpy"):
+        assert f"'{heavy}'" not in done.stdout
+
+
+def test_fit_and_evaluate_agree(run, tmp_path):
+    status, fitted, errors = run("fit", NAME, "--preset", "tiny", "--out", tmp_path)
+    assert (status, errors) == (0, "")
+    record = find_record(NAME, "tiny", tmp_path)
+    assert f"record: {tmp_path / NAME}" in fitted
+    shown = scores(fitted)
+    assert shown["mean iou"] == f"{record.metrics['test']['mean_iou']:.4f}"
+    assert len(shown) == 11
+    status, evaluated, _ = run("evaluate", NAME, "--preset", "tiny", "--out", tmp_path)
+    assert status == 0
+    assert scores(evaluated) == shown
+    assert "not the data of the record" not in evaluated
+    assert "synthetic pets" in evaluated
+
+
+def test_fit_takes_its_options(run, tmp_path, monkeypatch):
+    status, _, _ = run("fit", NAME, "--preset", "tiny", "--out", tmp_path, "--seeds", 2, "--source", "synthetic")
+    assert status == 0
+    assert find_record(NAME, "tiny", tmp_path).metrics["seeds"] == [0, 1]
+    status, output, _ = run("fit", NAME, "--preset", "tiny", "--out", tmp_path, "--seeds", 2)
+    assert "Loaded" in output
+    status, output, _ = run("fit", NAME, "--preset", "tiny", "--out", tmp_path, "--seeds", 2, "--retrain")
+    assert "Loaded" not in output
+
+
+def test_fit_resumes(run, tmp_path, monkeypatch):
+    start, stop, epochs = UNetModule.training_step, [True], []
+
+    def step(module, *batch):
+        if module.current_epoch == 1 and stop:
+            stop.clear()
+            raise KeyboardInterrupt
+        epochs.append(module.current_epoch)
+        return start(module, *batch)
+
+    monkeypatch.setattr(UNetModule, "training_step", step)
+    status, output, _ = run("fit", NAME, "--preset", "tiny", "--out", tmp_path)
+    assert "Interrupted: kept the best weights" in output
+    assert find_record(NAME, "tiny", tmp_path).metrics["interrupted"]
+    status, output, _ = run("fit", NAME, "--preset", "tiny", "--out", tmp_path, "--resume")
+    assert status == 0
+    assert "epoch 2/2" in output
+    assert epochs == [0, 0, 1, 1]  # the first epoch was not trained again
+    assert not find_record(NAME, "tiny", tmp_path).metrics["interrupted"]
+
+
+def test_an_interrupt_before_anything_was_kept(run, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(UNetModule, "training_step", interrupt)
+    status, output, errors = run("fit", NAME, "--preset", "tiny", "--out", tmp_path)
+    assert status != 0
+    assert "nothing was kept" in output
+    assert "Traceback" not in errors
+
+
+def test_evaluate_keeps_to_the_kind_of_data_that_the_record_had(run, tmp_path, pets_folder, small):
+    small(source="auto")
+    run("fit", NAME, "--preset", "tiny", "--source", "synthetic", "--out", tmp_path)
+    record = find_record(NAME, "tiny", tmp_path)
+    status, output, _ = run("evaluate", NAME, "--preset", "tiny", "--out", tmp_path)
+    assert scores(output)["mean iou"] == f"{record.metrics['test']['mean_iou']:.4f}"
+    status, output, _ = run("evaluate", NAME, "--preset", "tiny", "--out", tmp_path, "--source", "local")
+    assert status == 0
+    assert "pets from local: 3 training" in output
+    assert "These are not the data of the record" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("fit", "unet", "--preset", "tiny"), ("unknown experiment 'unet'", NAME)),
+        (("fit", NAME, "--preset", "huge"), ("unknown preset 'huge'", "tiny, quick, full")),
+        (("fit", NAME, "--preset", "tiny", "--source", "web"), ("unknown source 'web'", "synthetic")),
+        (("fit", NAME, "--preset", "tiny", "--source", "local"), ("holds no Oxford-IIIT Pet", "S18_DATA")),
+        (("fit", NAME, "--preset", "tiny", "--seeds", "0"), ("not 0", "use 1 or more")),
+        (("evaluate", NAME, "--preset", "tiny"), ("there is no record", f"fit {NAME} --preset tiny")),
+        (("evaluate", "unet"), ("unknown experiment 'unet'",)),
+        (("run", "--only", "unet"), ("unknown experiment 'unet'",)),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(run, data_folder, tmp_path, words, parts):
+    status, _, errors = run(*words)
+    assert status == 2
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert_one_sentence(errors.removeprefix("error: ").strip(), *parts)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_in_a_process_of_its_own():
+    done = in_a_process("fit", "unet")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: unknown experiment 'unet': choose one of ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("frobnicate",), ("fit",), ("fit", NAME, "--seeds", "x"), ("fit", NAME, "--nope")])
+def test_a_wrong_command_shows_its_usage(run, words):
+    status, _, errors = run(*words)
+    assert status == 2
+    assert "Usage" in errors
+    assert "Traceback" not in errors
+
+
+def test_without_a_command_it_helps(run):
+    _, output, errors = run()
+    for command in ("list", "fit", "evaluate", "bench"):
+        assert command in output + errors
+
+
+def test_help(run):
+    status, output, _ = run("fit", "--help")
+    assert status == 0
+    for option in ("--preset", "--seeds", "--out", "--resume", "--source", "--retrain"):
+        assert option in output
+
+
+@pytest.mark.parametrize(("state", "status"), [("done", 0), ("failed", 1)])
+def test_a_notebook_that_fails_is_an_exit_status(run, monkeypatch, tmp_path, state, status):
+    pages = [notebooks.Page("01", "a"), notebooks.Page("02", "b")]
+    pages[0].state, pages[1].state = "done", state
+    monkeypatch.setattr(notebooks, "run_notebooks", lambda *arguments: pages)
+    assert run("run", "--out", tmp_path)[0] == status
+
+
+@pytest.mark.parametrize(("words", "called"), [((), ["data", "train"]), (("data",), ["data"]), (("train",), ["train"])])
+def test_bench_measures_what_was_asked_for(run, monkeypatch, words, called):
+    calls = []
+    for name in ("data", "train"):
+        monkeypatch.setattr(bench, f"bench_{name}", lambda name=name: calls.append(name) or Table([name], [["ratio"]]))
+    status, output, _ = run("bench", *words)
+    assert status == 0
+    assert calls == called
+    assert output.count("ratio") == len(called)

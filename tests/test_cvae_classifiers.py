@@ -1,0 +1,318 @@
+"""The classifiers: what they compute, how they are trained, that they learn, repeat, resume and stay frozen."""
+
+import dataclasses
+import math
+import shutil
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import assert_one_sentence
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from s18_utils import training
+from s18_utils.cvae import ClassifierModule
+from s18_utils.cvae.classifier_module import Lookahead, triangle
+from s18_utils.cvae.classifiers import CLASSIFIERS, build_classifier, freeze
+from s18_utils.data import DataSet
+from s18_utils.data.augmentation import gaussian_blur
+from s18_utils.data.batches import StoreData
+from s18_utils.errors import InputError
+from s18_utils.experiments import CLASSIFIERS as ROWS
+from s18_utils.experiments import EXPERIMENTS
+from s18_utils.presets import PRESET_NAMES, PRESETS
+from s18_utils.training import train_or_load
+
+SMALL = {
+    "DigitNet": {"widths": [8, 8, 8], "hidden": 32},
+    "DigitJudge": {"widths": [8, 8], "hidden": 32},
+    "ObjectNet": {"widths": [8, 16, 16]},
+    "ObjectJudge": {"widths": [8, 16], "depth": 1, "halve": True},
+}
+CVAES = ("cvae-mnist", "cvae-cifar10")
+on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="sums on a GPU are not the same to the last bit")
+
+
+def shape_of(name: str) -> tuple[int, int, int]:
+    return (1, 28, 28) if name.startswith("Digit") else (3, 32, 32)
+
+
+def gratings(count: int, channels: int, size: int, seed: int = 0) -> dict[str, Tensor]:
+    """Class k: a grating that leans 18 k degrees, at any phase, under noise; what is where tells nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 10
+    place = torch.arange(size, dtype=torch.float32)
+    angle = labels[:, None, None] * math.pi / 10
+    phase = 2 * math.pi * torch.rand(count, 1, 1, generator=generator)
+    wave = torch.sin(1.2 * (angle.cos() * place[:, None] + angle.sin() * place) + phase)
+    images = (wave[:, None] + 1 + 0.3 * torch.rand(count, channels, size, size, generator=generator)) * 110
+    return {"image": images.clamp(0, 255).byte(), "label": labels.byte()}
+
+
+def grating_data(name: str, train: int = 450, test: int = 100, batch_size: int = 50) -> StoreData:
+    shape = shape_of(name)
+    splits = gratings(train, *shape[:2]), gratings(test, *shape[:2], seed=1)
+    return StoreData(DataSet("gratings", "synthetic", "0123456789abcdef", *splits), batch_size)
+
+
+def fit(module: ClassifierModule, data: StoreData, epochs: int) -> ClassifierModule:
+    with training.quiet():
+        trainer = training.build_trainer(epochs, [training.Reseed(0)], progress=False)
+        trainer.fit(module, data)
+    return module
+
+
+def new_module(name: str, seed: int = 0, **settings) -> ClassifierModule:
+    torch.manual_seed(seed)
+    return ClassifierModule(name, SMALL[name], **{"learning_rate": 0.1, **settings})
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_logits_of_each_image_are_its_own(name):
+    torch.manual_seed(0)
+    net = build_classifier(name, **SMALL[name])
+    images = torch.rand(6, *shape_of(name))
+    net.train()(images)
+    net.eval()
+    logits = net(images)
+    assert logits.shape == (6, 10)
+    assert torch.equal(net(images), logits)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    torch.testing.assert_close(net(images[order]), logits[order], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(net(images[:1]), logits[:1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_every_classifier_learns(name):
+    module = fit(new_module(name), grating_data(name), epochs=14)
+    scores = training.score(module, grating_data(name))
+    assert scores.keys() == {"loss", "accuracy"}
+    assert scores["accuracy"] > 0.9
+    assert 0 < scores["loss"] < 1.5  # of smoothed labels and, in one, small logits
+
+
+def test_scores_are_those_of_the_whole_split():
+    data = grating_data("DigitNet", test=101, batch_size=33)  # a last batch of two
+    module = new_module("DigitNet")
+    scores = training.score(module, data)
+    split = data.examples(101)
+    with torch.autocast("cpu", torch.bfloat16, enabled=training.precision() == "bf16-mixed"):
+        logits = module.eval().cpu()(split["image"]).float()
+    assert scores["accuracy"] == pytest.approx((logits.argmax(1) == split["label"]).float().mean().item(), abs=0.011)
+    assert scores["loss"] == pytest.approx(F.cross_entropy(logits, split["label"]).item(), rel=1e-2)
+
+
+@on_cpu
+def test_training_repeats_with_its_seed():
+    data = grating_data("DigitJudge", train=120)
+    outcomes = [fit(new_module("DigitJudge", seed), data, epochs=1).net.state_dict() for seed in (0, 0, 1)]
+    same, other = ([torch.equal(outcomes[0][name], state[name]) for name in state] for state in outcomes[1:])
+    assert all(same)
+    assert not all(other)
+
+
+def test_the_loss_is_smoothed_cross_entropy():
+    module = new_module("DigitNet", smoothing=0.2).eval()
+    module.log = lambda *args, **kwargs: None
+    batch = {"image": torch.rand(8, 1, 28, 28), "label": torch.arange(8)}
+    targets = F.one_hot(batch["label"], 10) * 0.8 + 0.02
+    expected = -(targets * module(batch["image"]).log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(module.training_step(batch, 0), expected)
+
+
+def test_shifts_of_batch_norm_learn_at_their_own_rate():
+    module = new_module("ObjectNet", shift_rate=64.0, weight_decay=1e-3, learning_rate=0.5)
+    module.trainer = type("Trainer", (), {"estimated_stepping_batches": 10})()
+    optimiser = module.configure_optimizers()["optimizer"]
+    others, shifts = optimiser.param_groups
+    assert others["initial_lr"] == 0.5
+    assert shifts["initial_lr"] == 32
+    assert shifts["weight_decay"] * shifts["initial_lr"] == pytest.approx(others["weight_decay"] * 0.5)
+    assert all(parameter.ndim == 1 for parameter in shifts["params"])
+    held = {id(parameter) for group in optimiser.param_groups for parameter in group["params"]}
+    # All but the directions of the whitening and the scales of batch norm, which are fixed.
+    fixed = {name for name, parameter in module.net.named_parameters() if id(parameter) not in held}
+    norms = {f"features.{i}.weight" for i, layer in enumerate(module.net.features) if isinstance(layer, nn.BatchNorm2d)}
+    assert fixed == norms | {"whitening.weight"}
+
+
+def test_triangle_by_hand():
+    assert triangle(0) == pytest.approx(0.2)
+    assert triangle(0.1) == pytest.approx(0.6)
+    assert triangle(0.2) == pytest.approx(1)
+    assert triangle(0.6) == pytest.approx(0.51)
+    assert triangle(1) == pytest.approx(0.02)
+
+
+def test_lookahead_by_hand():
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(net.weight)
+    average = Lookahead(net, every=1)
+    net.weight.data.fill_(1.0)
+    average.step(1, 2)  # 0.95 / 8 of the slow 0 stay: 1 − 0.11875
+    assert net.weight.item() == pytest.approx(0.88125)
+    net.weight.data.fill_(2.0)
+    average.step(2, 2)  # the end is where the weights are
+    assert net.weight.item() == 2
+    assert average.slow[0].item() == 2
+
+
+def test_lookahead_waits_for_its_turn_and_leaves_fixed_weights_alone():
+    net = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    net[0].weight.requires_grad_(False)
+    average = Lookahead(net, every=5)
+    before = [layer.weight.item() for layer in net]
+    for done in (1, 2, 3, 4):
+        net[1].weight.data.fill_(before[1] + done)
+        average.step(done, 20)
+        assert net[1].weight.item() == pytest.approx(before[1] + done)
+    average.step(5, 20)
+    decay = 0.95**5 / 64
+    assert net[1].weight.item() == pytest.approx(before[1] + 4 * (1 - decay))
+    assert net[0].weight.item() == before[0]
+    average.step(18, 20)
+    net[1].weight.data.fill_(7.0)
+    average.step(19, 19)  # the last step counts, whatever its number
+    assert net[1].weight.item() == 7
+
+
+def test_whitening_makes_patches_uncorrelated_and_of_unit_variance():
+    torch.manual_seed(0)
+    smooth = gaussian_blur(torch.rand(200, 3, 32, 32), 1.0)
+    smooth = (smooth - smooth.mean()) + torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)
+    net = build_classifier("ObjectNet", widths=[8, 8, 8])
+    net.whiten(smooth, epsilon=1e-8)
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)))
+    out = net.whitening((smooth - mean) / std)
+    covariance = torch.cov(out[:, :12].transpose(0, 1).flatten(1))
+    torch.testing.assert_close(covariance, torch.eye(12), atol=0.05, rtol=0)
+    torch.testing.assert_close(out[:, 12:], -out[:, :12])  # every direction with both signs
+
+
+def test_training_whitens_with_training_images_and_keeps_it():
+    module, data = new_module("ObjectNet"), grating_data("ObjectNet", train=120)
+    expected = build_classifier("ObjectNet", **SMALL["ObjectNet"])
+    expected.whiten(data.train.tensors["image"][data.train.rows].float() / 255)
+    fit(module, data, epochs=1)
+    torch.testing.assert_close(module.net.whitening.weight, expected.whitening.weight)
+    assert not module.net.whitening.weight.requires_grad
+
+
+def test_object_net_convolutions_start_by_passing_their_input_on():
+    net = build_classifier("ObjectNet", widths=[30, 30, 30])
+    second = net.features[4]
+    assert isinstance(second, nn.Conv2d)
+    x = torch.rand(1, 30, 5, 5)
+    torch.testing.assert_close(second(x), x)
+
+
+def test_a_frozen_network_passes_gradients_to_its_input_only():
+    net = freeze(build_classifier("DigitNet", widths=[4, 4, 4], hidden=8))
+    images = torch.rand(2, 1, 28, 28, requires_grad=True)
+    net(images).sum().backward()
+    assert images.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in net.parameters())
+    assert not net.training
+
+
+def test_an_unknown_classifier_is_refused():
+    with pytest.raises(InputError) as caught:
+        build_classifier("Nobody")
+    assert_one_sentence(str(caught.value), "unknown classifier 'Nobody'", *CLASSIFIERS)
+
+
+def layers(net: nn.Module) -> list[tuple]:
+    """What a network is made of, whatever its widths: kinds of layers, kernels and strides."""
+    kinds = (nn.Conv2d, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.ReLU, nn.ELU, nn.GELU, nn.Dropout)
+    return [
+        (type(layer).__name__, getattr(layer, "kernel_size", None), getattr(layer, "stride", None))
+        for layer in net.modules()
+        if isinstance(layer, kinds)
+    ]
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize("name", CVAES)
+def test_the_judge_has_another_architecture_and_another_seed_than_the_frozen_network(name, preset):
+    needs = EXPERIMENTS[name].needs
+    frozen, judge = (ROWS[needs[role]] for role in ("classifier", "judge"))
+    assert frozen.data == judge.data == EXPERIMENTS[name].data
+    assert frozen.seed != judge.seed
+    nets = [row.build(PRESETS[row.name][preset].module).net for row in (frozen, judge)]
+    assert type(nets[0]) is not type(nets[1])
+    kernels = [[parameter.shape for parameter in net.parameters() if parameter.ndim == 4] for net in nets]
+    assert kernels[0] != kernels[1]
+    assert layers(nets[0]) != layers(nets[1])
+    storage = [{parameter.data_ptr() for parameter in net.state_dict().values()} for net in nets]
+    assert not storage[0] & storage[1]
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize("name", CVAES)
+def test_the_frozen_networks_record_fits_into_the_conditional_vae(name, preset):
+    row = ROWS[EXPERIMENTS[name].needs["classifier"]]
+    classifier = row.build(PRESETS[row.name][preset].module)
+    cvae = EXPERIMENTS[name].build(PRESETS[name][preset].module)
+    assert cvae.frozen.load_state_dict(classifier.net.state_dict())
+
+
+@pytest.fixture
+def small_classifiers(monkeypatch):
+    """Makes `tiny` smaller still: 54 training images in batches of 8, which 5 does not divide."""
+    for name in ("classifier-mnist", "judge-mnist", "classifier-cifar10"):
+        tiny, settings = PRESETS[name]["tiny"], {"settings": SMALL[ROWS[name].model["net"]], "learning_rate": 0.05}
+        smaller = {"epochs": 4, "batch_size": 8, "limit": 60, "augment": PRESETS[name]["quick"].augment}
+        monkeypatch.setitem(PRESETS[name], "tiny", dataclasses.replace(tiny, module=settings, **smaller))
+    monkeypatch.setitem(training.FIGURES, "classifier", lambda *arguments: {})
+
+
+def stop_in(monkeypatch, epoch: int) -> None:
+    """Interrupts the next training in the middle of an epoch."""
+    step, left = ClassifierModule.training_step, [1]
+
+    def stop(module, batch, batch_idx):
+        if left[0] and module.current_epoch == epoch and batch_idx == 3:
+            left[0] = 0
+            raise KeyboardInterrupt
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(ClassifierModule, "training_step", stop)
+
+
+@on_cpu
+@pytest.mark.parametrize("name", ["classifier-mnist", "judge-mnist", "classifier-cifar10"])
+def test_interrupted_and_resumed_equals_uninterrupted(small_classifiers, tmp_path, monkeypatch, name):
+    # Six steps an epoch, so that an epoch ends while the slow weights differ from the fast ones.
+    whole = train_or_load(name, "tiny", out=tmp_path / "whole")
+    for epoch in (1, 2):
+        stop_in(monkeypatch, epoch)
+        stopped = train_or_load(name, "tiny", out=tmp_path / "cut", resume=epoch > 1)
+        assert stopped.metrics["interrupted"]
+        assert stopped.metrics["epochs"] == epoch
+    resumed = train_or_load(name, "tiny", out=tmp_path / "cut", resume=True)
+    assert not resumed.metrics["interrupted"]
+    assert resumed.metrics["test"] == whole.metrics["test"]
+    histories = [[{**row, "seconds": 0} for row in record.history] for record in (resumed, whole)]
+    assert histories[0] == histories[1]
+    weights = [load_file(record.folder / "weights.safetensors") for record in (resumed, whole)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_a_classifiers_record_gives_its_network_back(small_classifiers, tmp_path):
+    record = train_or_load("classifier-mnist", "tiny", out=tmp_path)
+    assert record.metrics["test"].keys() == {"loss", "accuracy"}
+    assert record.metrics["seeds"] == [0]
+    module = record.model()
+    assert not module.training
+    assert record.metrics["parameters"] == sum(parameter.numel() for parameter in module.net.parameters())
+    data = training.build_data("classifier-mnist", "tiny")
+    assert training.score(module, data)["accuracy"] == record.metrics["test"]["accuracy"]
+    judge = train_or_load("judge-mnist", "tiny", out=tmp_path)
+    assert judge.metrics["seeds"] == [101]
+    # The weights of one are no use to the other.
+    shutil.copy(judge.folder / "weights.safetensors", record.folder)
+    with pytest.raises(InputError) as caught:
+        record.model()
+    assert_one_sentence(str(caught.value), "do not fit its config.json", "train again")

@@ -1,0 +1,358 @@
+"""The networks of the conditional VAE: budgets, what a label changes and what it does not, evaluation, bad input."""
+
+import math
+
+import pytest
+import torch
+from conftest import assert_one_sentence
+from torch import nn
+
+from s18_utils.cvae.networks import (
+    ConditionalBatchNorm,
+    ConditionalVAE,
+    Decoder,
+    Encoder,
+    LabelEmbedding,
+    LabelMap,
+    LatentAugmentation,
+    Residual,
+)
+from s18_utils.errors import InputError
+from s18_utils.experiments import EXPERIMENTS
+from s18_utils.presets import PRESET_NAMES, PRESETS
+
+SMALL = {"image_shape": (1, 28, 28), "latent": 4, "encoder_widths": (8, 8), "decoder_widths": (16, 16, 16)}
+BUDGETS = {"cvae-mnist": (154_000, 774_000, 593_000), "cvae-cifar10": (4_600_000, 8_500_000, 2_000_000)}
+
+
+@pytest.fixture
+def vae() -> ConditionalVAE:
+    """In evaluation mode, with running statistics that are not the initial ones and labels that have been learned."""
+    torch.manual_seed(0)
+    vae = ConditionalVAE(**SMALL)
+    for table in (vae.decoder.norm.gamma, vae.decoder.norm.beta):
+        nn.init.normal_(table.weight, 1.0, 0.5)
+    for _ in range(3):
+        vae(torch.rand(16, 1, 28, 28), torch.randint(0, 10, (16,)))
+    return vae.eval()
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 3, 4, 9])
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize("name", BUDGETS)
+def test_parameters_are_within_the_budget(name, preset):
+    module = EXPERIMENTS[name].build(PRESETS[name][preset].module)
+    parts = (module.vae.encoder, module.vae.decoder, module.frozen)
+    assert all(count(part) <= budget for part, budget in zip(parts, BUDGETS[name], strict=True))
+    assert count(module) == sum(count(part) for part in parts) + 1  # and the learned scale
+    if preset == "full":  # uses what it may
+        assert count(module.vae.decoder) > 0.4 * BUDGETS[name][1]
+
+
+def test_labels_are_embedded_through_one_hot():
+    embedding = LabelEmbedding(3)
+    columns = embedding.matrix.weight.T  # one-hot times a matrix picks its columns
+    torch.testing.assert_close(embedding(torch.tensor([7, 0, 7])), columns[[7, 0, 7]])
+
+
+def test_label_map_is_a_linear_map_of_the_embedding_laid_out_channels_last():
+    torch.manual_seed(0)
+    to_map, embedded = LabelMap(3, channels=2, size=4), torch.randn(5, 3)
+    maps = to_map(embedded)
+    assert maps.shape == (5, 2, 4, 4)
+    expected = to_map.project(embedded).reshape(5, 4, 4, 2)
+    torch.testing.assert_close(maps[:, 1, 2, 3], expected[:, 2, 3, 1])
+    assert maps.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_conditional_batch_norm_by_hand():
+    layer = ConditionalBatchNorm(1)
+    layer.gamma.weight.data[3], layer.beta.weight.data[3] = 2.0, 5.0
+    # Codes −1 and 1: mean 0, variance 1. Label 0 leaves them, label 3 doubles and adds 5.
+    codes, labels = torch.tensor([[-1.0], [1.0], [-1.0], [1.0]]), torch.tensor([0, 0, 3, 3])
+    torch.testing.assert_close(layer(codes, labels).flatten(), torch.tensor([-1.0, 1, 3, 7]), atol=1e-4, rtol=0)
+    # Statistics are shared by all labels, not taken label by label.
+    out = layer(torch.tensor([[-1.0], [-1.0], [1.0], [1.0]]), torch.tensor([0, 0, 3, 3])).flatten()
+    torch.testing.assert_close(out, torch.tensor([-1.0, -1, 7, 7]), atol=1e-4, rtol=0)
+    layer.eval()
+    layer.norm.running_mean.fill_(10)
+    layer.norm.running_var.fill_(4)
+    out = layer(torch.tensor([[14.0]]), torch.tensor([3]))  # (14 − 10) / 2 · 2 + 5
+    assert out.item() == pytest.approx(9, abs=1e-4)
+
+
+def test_a_residual_block_starts_as_the_identity():
+    x = torch.rand(4, 8, 6, 6)
+    torch.testing.assert_close(Residual(8)(x), x)
+
+
+def test_encoder_sees_the_label(vae, batch):
+    images, labels = batch
+    mu, logvar = vae.encode(images, labels)
+    other_mu, other_logvar = vae.encode(images, (labels + 1) % 10)
+    assert (mu - other_mu).abs().amax(1).min() > 1e-4
+    assert (logvar - other_logvar).abs().amax(1).min() > 1e-4
+
+
+def test_swap_follows_the_asked_label_and_nothing_else(vae, batch):
+    images, labels = batch
+    copies = images.clone(), labels.clone()
+    state = {name: value.clone() for name, value in vae.state_dict().items()}
+    chance = torch.get_rng_state()
+    asked = (labels + 3) % 10
+    plain, changed = vae.reconstruct(images, labels), vae.swap(images, labels, asked)
+    assert torch.equal(vae.swap(images, labels, labels), plain)
+    assert (changed - plain).abs().amax((1, 2, 3)).min() > 1e-4
+    # The code comes from the input under its own label, whatever is asked.
+    torch.testing.assert_close(changed, vae.decode(vae.encode(images, labels)[0], asked))
+    # Each drawing is its own: one image's label leaves the other five as they were.
+    one = labels.clone()
+    one[2] = asked[2]
+    drawn = vae.swap(images, labels, one)
+    others = torch.arange(6) != 2
+    torch.testing.assert_close(drawn[others], plain[others], atol=1e-6, rtol=0)
+    torch.testing.assert_close(drawn[2], changed[2], atol=1e-6, rtol=0)
+    # Nothing that went in, and nothing inside, has changed.
+    assert torch.equal(images, copies[0])
+    assert torch.equal(labels, copies[1])
+    assert all(torch.equal(value, state[name]) for name, value in vae.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), chance)
+
+
+def test_the_order_of_the_batch_does_not_matter(vae, batch):
+    images, labels = batch
+    asked, order = (labels + 4) % 10, torch.tensor([3, 0, 5, 1, 4, 2])
+    there = vae.swap(images[order], labels[order], asked[order])
+    torch.testing.assert_close(there, vae.swap(images, labels, asked)[order], atol=1e-6, rtol=0)
+    alone = torch.cat([vae.swap(images[i : i + 1], labels[i : i + 1], asked[i : i + 1]) for i in range(6)])
+    torch.testing.assert_close(alone, vae.swap(images, labels, asked), atol=1e-5, rtol=1e-5)
+
+
+def test_the_label_reaches_the_decoder_by_the_norm_and_by_every_map(vae):
+    torch.manual_seed(0)
+    codes, labels = torch.randn(4, 4), torch.tensor([1, 2, 3, 4])
+    reference = vae.decode(codes, labels)
+    for part in (vae.decoder.norm.gamma, vae.decoder.norm.beta, *(to_map.project for to_map in vae.decoder.maps)):
+        before = part.weight.data.clone()
+        part.weight.data.add_(torch.randn_like(before))
+        assert not torch.allclose(vae.decode(codes, labels), reference)
+        part.weight.data.copy_(before)
+    torch.testing.assert_close(vae.decode(codes, labels), reference)
+    assert [to_map.shape[0] for to_map in vae.decoder.maps] == [7, 14, 28]  # every resolution
+
+
+def test_evaluation_repeats_and_training_does_not(vae, batch):
+    images, labels = batch
+    asked = labels.flip(0)
+    assert torch.equal(vae.swap(images, labels, asked), vae.swap(images, labels, asked))
+    mu, logvar = vae.encode(images, labels)
+    assert torch.equal(vae.sample(mu, logvar), mu)
+    torch.testing.assert_close(vae(images, labels)[0], vae.decode(mu, labels))
+    vae.train()
+    assert not torch.equal(vae(images, labels)[0], vae(images, labels)[0])
+
+
+def test_samples_of_the_posterior_have_its_mean_and_variance():
+    torch.manual_seed(0)
+    vae = ConditionalVAE(**SMALL)
+    mu, logvar = torch.tensor([[2.0, -1.0]]).expand(40_000, 2), torch.tensor([[0.0, 2 * math.log(3)]]).expand(40_000, 2)
+    codes = vae.sample(mu, logvar)
+    torch.testing.assert_close(codes.mean(0), torch.tensor([2.0, -1.0]), atol=0.06, rtol=0)
+    torch.testing.assert_close(codes.std(0), torch.tensor([1.0, 3.0]), atol=0.06, rtol=0)
+
+
+def test_outputs_are_float32_in_the_unit_range_even_under_bf16(vae, batch):
+    images, labels = batch
+    with torch.autocast("cpu", torch.bfloat16):
+        drawn, mu, logvar = vae(images, labels)
+    assert drawn.dtype == mu.dtype == logvar.dtype == torch.float32
+    assert drawn.shape == images.shape
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    torch.testing.assert_close(drawn, vae(images, labels)[0], atol=0.05, rtol=0)
+
+
+def test_the_posterior_never_becomes_infinitely_narrow_or_wide():
+    torch.manual_seed(0)
+    encoder = Encoder(1, 28, (8, 8), 4)
+    with torch.no_grad():
+        encoder.head.weight.mul_(1e6)
+    _, logvar = encoder(torch.rand(8, 1, 28, 28), torch.arange(8))
+    assert logvar.min() == -12
+    assert logvar.max() == 6
+
+
+def test_imagined_drawings_follow_generator_and_label(vae):
+    labels = torch.arange(10)
+    one, two = (vae.imagine(labels, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(one, two)
+    assert one.shape == (10, 1, 28, 28)
+    assert not torch.equal(one, vae.imagine(labels, torch.Generator().manual_seed(4)))
+    assert not torch.equal(one, vae.imagine(labels.flip(0), torch.Generator().manual_seed(3)))
+
+
+@pytest.mark.parametrize(
+    ("build", "parts"),
+    [
+        (lambda: Encoder(1, 28, (8, 8, 8), 4), ("size 28", "multiple of 8")),
+        (lambda: Decoder(1, 28, (8, 8, 8), 4), ("8 label maps", "widen the decoder")),
+        (
+            lambda: ConditionalVAE(encoder_widths=(8,), decoder_widths=(16,)),
+            ("1 decoder widths", "1 encoder widths", "one more"),
+        ),
+        (lambda: ConditionalVAE(image_shape=(1, 28, 32)), ("(1, 28, 32)", "not square")),
+        (lambda: LatentAugmentation(reach=2), ("reach 2", "[0, 1]")),
+        (lambda: LatentAugmentation(noise=-0.1), ("noise -0.1", "noise ≥ 0")),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(build, parts):
+    with pytest.raises(InputError) as caught:
+        build()
+    assert_one_sentence(str(caught.value), *parts)
+
+
+GOOD = torch.tensor([0, 1])
+IMAGES = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("labels", "parts"),
+    [
+        (torch.tensor([0, 10]), ("0–9", "0–10")),
+        (torch.tensor([-1, 0]), ("0–9", "-1–0")),
+        (torch.tensor([0]), ("(2,)", "(1,)")),
+        (torch.tensor([[0], [1]]), ("(2,)", "(2, 1)")),
+        (torch.tensor(3), ("(2,)", "()")),
+        (torch.tensor([0.0, 1.0]), ("torch.float32", "int64")),
+        (torch.tensor([True, False]), ("torch.bool", "int64")),
+        (torch.tensor([1j, 0]), ("torch.complex64", "int64")),
+        ([0, 1], ("list", "int64")),
+    ],
+    ids=["10", "-1", "too few", "column", "scalar", "float", "bool", "complex", "list"],
+)
+def test_bad_labels_are_refused_in_one_sentence(vae, labels, parts):
+    for call in (
+        lambda: vae.reconstruct(IMAGES, labels),
+        lambda: vae.swap(IMAGES, GOOD, labels),
+        lambda: vae.decode(torch.zeros(2, 4), labels),
+        lambda: vae.train()(IMAGES, labels),
+    ):
+        with pytest.raises(InputError) as caught:
+            call()
+        assert_one_sentence(str(caught.value), "labels must", *parts)
+
+
+@pytest.mark.parametrize(
+    ("images", "parts"),
+    [
+        (IMAGES * 255, ("[0, 1]", "rescale")),
+        (IMAGES - 0.5, ("[0, 1]", "rescale")),
+        (IMAGES.where(IMAGES < 0.99, float("nan")), ("[0, 1]", "nan")),
+        (torch.full_like(IMAGES, float("inf")), ("[0, 1]", "inf")),
+        ((IMAGES * 255).byte(), ("torch.uint8", "divide uint8 images by 255")),
+        (IMAGES.long(), ("torch.int64", "[0, 1]")),
+        (IMAGES.numpy(), ("ndarray", "float tensor")),
+        (torch.rand(2, 1, 32, 32), ("(N, 1, 28, 28)", "(2, 1, 32, 32)")),
+        (torch.rand(2, 3, 28, 28), ("(N, 1, 28, 28)", "(2, 3, 28, 28)")),
+        (torch.rand(2, 28, 28), ("(N, 1, 28, 28)", "(2, 28, 28)")),
+        (torch.rand(1, 28, 28), ("(N, 1, 28, 28)", "(1, 28, 28)")),
+        (torch.rand(0, 1, 28, 28), ("(N, 1, 28, 28)", "(0, 1, 28, 28)")),
+    ],
+    ids=[
+        "255",
+        "below 0",
+        "nan",
+        "inf",
+        "uint8",
+        "int64",
+        "numpy",
+        "size",
+        "colour",
+        "no channel",
+        "one image",
+        "none",
+    ],
+)
+def test_bad_images_are_refused_in_one_sentence(vae, images, parts):
+    for call in (vae.reconstruct, vae.train()):
+        with pytest.raises(InputError) as caught:
+            call(images, GOOD)
+        assert_one_sentence(str(caught.value), "images must", *parts)
+
+
+@pytest.mark.parametrize("codes", [torch.zeros(2, 5), torch.zeros(4), torch.zeros(2, 4).long()])
+def test_bad_codes_are_refused_in_one_sentence(vae, codes):
+    with pytest.raises(InputError) as caught:
+        vae.decode(codes, GOOD)
+    assert_one_sentence(str(caught.value), "codes must be float (N, 4)", "encode images first")
+
+
+def test_a_training_batch_of_one_is_refused_and_changes_nothing(vae):
+    vae.train()
+    state = {name: value.clone() for name, value in vae.state_dict().items()}
+    with pytest.raises(InputError) as caught:
+        vae(IMAGES[:1], GOOD[:1])
+    assert_one_sentence(str(caught.value), "at least 2 images", "eval()")
+    assert all(torch.equal(value, state[name]) for name, value in vae.state_dict().items())
+    assert vae.eval()(IMAGES[:1], GOOD[:1])[0].shape == (1, 1, 28, 28)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_of_any_integer_type_will_do(vae, dtype):
+    torch.testing.assert_close(vae.reconstruct(IMAGES, GOOD.to(dtype)), vae.reconstruct(IMAGES, GOOD))
+
+
+def test_partners_share_the_label_and_cover_everyone():
+    torch.manual_seed(0)
+    labels = torch.randint(0, 10, (200,))
+    partners = LatentAugmentation.partners(labels)
+    assert torch.equal(labels[partners], labels)
+    assert torch.equal(partners.sort().values, torch.arange(200))  # a shuffle: everyone is a partner once
+    assert (partners != torch.arange(200)).float().mean() > 0.7
+
+
+def test_partners_are_uniform_within_the_class():
+    torch.manual_seed(0)
+    labels = torch.tensor([0, 1, 0, 0])
+    counts = torch.zeros(4, 4)
+    for _ in range(3000):
+        counts[torch.arange(4), LatentAugmentation.partners(labels)] += 1
+    assert counts[1].tolist() == [0, 3000, 0, 0]
+    assert (counts[[0, 2, 3]][:, [0, 2, 3]] - 1000).abs().max() < 5 * math.sqrt(3000 * 2 / 9)
+
+
+def test_interpolation_mixes_within_a_class_only():
+    torch.manual_seed(0)
+    labels = torch.tensor([0, 0, 1])
+    codes = torch.tensor([[0.0], [1.0], [7.0]])
+    augmented = torch.stack([LatentAugmentation(noise=0, reach=1)(codes, labels) for _ in range(200)]).squeeze(-1)
+    assert augmented[:, :2].min() >= 0
+    assert augmented[:, :2].max() <= 1
+    assert (augmented[:, 2] == 7).all()  # alone in its class
+    assert augmented[:, 0].max() > 0.8
+    near = torch.stack([LatentAugmentation(noise=0, reach=0.3)(codes, labels) for _ in range(200)]).squeeze(-1)
+    assert 0.2 < near[:, 0].max() <= 0.3
+
+
+def test_every_dimension_of_a_code_takes_the_same_step():
+    torch.manual_seed(0)
+    codes = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
+    augmented = torch.stack([LatentAugmentation(noise=0, reach=1)(codes, torch.tensor([4, 4])) for _ in range(50)])
+    torch.testing.assert_close(augmented[..., 1], 2 * augmented[..., 0])
+
+
+def test_latent_noise_has_the_size_asked_for_and_none_in_evaluation():
+    torch.manual_seed(0)
+    codes, labels = 3 * torch.randn(20_000, 1), torch.zeros(20_000, dtype=torch.long)
+    layer = LatentAugmentation(noise=0.1, reach=0)
+    assert (layer(codes, labels) - codes).std().item() == pytest.approx(0.3, rel=0.05)
+    assert torch.equal(layer.eval()(codes, labels), codes)
+    assert torch.equal(LatentAugmentation(noise=0.5, reach=1).eval()(codes, labels), codes)

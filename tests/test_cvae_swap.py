@@ -1,0 +1,346 @@
+"""Scoring of the label swap: painters and judges whose answers are known, features worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from conftest import assert_one_sentence
+from cvae_stand_ins import SIDE, BandJudge, Painter, bands
+from torch import Tensor, nn
+
+from s18_utils.cvae.losses import mismatched_labels
+from s18_utils.cvae.swap import (
+    BLUR_SIGMA,
+    SwapScores,
+    centred,
+    colour_layout,
+    correlation,
+    features,
+    ink,
+    require_judge,
+    slant,
+    survival,
+)
+from s18_utils.data.augmentation import gaussian_blur
+from s18_utils.errors import InputError
+
+UNDECIDED = -math.log(0.1) - 9 * math.log(0.9)  # the label loss of a classifier that gives all labels one logit
+
+
+@pytest.fixture
+def inputs() -> tuple[Tensor, Tensor]:
+    """200 images, 20 of each label, of different brightness."""
+    labels = torch.arange(200) % 10
+    return bands(labels, 0.5 + 0.5 * torch.rand(200, generator=torch.Generator().manual_seed(0))), labels
+
+
+def scores(painter: nn.Module, images: Tensor, labels: Tensor, judge=None, frozen=None, batch: int = 64) -> dict:
+    counted = SwapScores(judge or BandJudge(), frozen or BandJudge(blind=True))
+    counted.reset(images.device)
+    for rows in torch.arange(len(images)).split(batch):
+        counted.update(painter, images[rows], labels[rows])
+    return counted.compute()
+
+
+def test_a_perfect_painter_gets_full_marks_and_keeps_the_ink(inputs):
+    result = scores(Painter(), *inputs)
+    assert result["swap_agreement"] == result["same_label_agreement"] == 1
+    assert result["swap_agreement_blurred"] == result["same_label_agreement_blurred"] == 1
+    assert result["swap_matrix"] == [[1.0] * 10] * 10
+    assert result["mse"] == 0
+    assert result["psnr"] == pytest.approx(100)  # of an error below what is counted, 1e-10
+    assert result["judge_accuracy"] == result["judge_accuracy_blurred"] == 1
+    assert result["survives"].keys() == {"slant", "ink"}
+    assert result["survives"]["ink"]["correlation"] > 0.99
+    assert result["survives"]["ink"]["within_class"] > 0.95  # groups of 20
+    assert abs(result["survives"]["ink"]["shuffled"]) < 0.1
+
+
+def test_the_record_gets_plain_numbers_and_all_of_them(inputs):
+    result = scores(Painter(), *inputs)
+    assert {
+        "bits_per_dim",
+        "mse",
+        "psnr",
+        "kl",
+        "label_loss",
+        "swap_agreement",
+        "swap_matrix",
+        "same_label_agreement",
+        "survives",
+        "classifier_accuracy",
+        "judge_accuracy",
+    } <= result.keys()
+    numbers = [value for name, value in result.items() if name not in ("swap_matrix", "survives")]
+    numbers += [value for row in result["swap_matrix"] for value in row]
+    numbers += [value for feature in result["survives"].values() for value in feature.values()]
+    assert {type(value) for value in numbers} == {float}
+    assert [len(row) for row in result["swap_matrix"]] == [10] * 10
+
+
+def test_reconstruction_is_scored_under_the_own_label_by_hand():
+    labels = torch.arange(20) % 10
+    images = bands(labels, torch.ones(20))
+    result = scores(Painter(keeps=False), images, labels)
+    # Drawn at 0.8 where the input has 1.0, on 56 of 784 pixels.
+    mse = 0.04 * 56 / 784
+    assert result["mse"] == pytest.approx(mse, rel=1e-5)
+    assert result["psnr"] == pytest.approx(-10 * math.log10(mse), rel=1e-5)
+    # Code 1 with variance 1: 1/2 nat. Likelihood at sigma e⁻¹: per pixel e²/2 · error² − 1 + ln √(2π).
+    assert result["kl"] == pytest.approx(0.5)
+    nll = 784 * (math.exp(2) / 2 * mse - 1 + 0.918938533)
+    assert result["bits_per_dim"] == pytest.approx((nll + 0.5) / (784 * math.log(2)) + math.log2(255), rel=1e-5)
+
+
+def test_psnr_is_averaged_over_images():
+    labels = torch.tensor([0, 1] * 10)
+    images = bands(labels, torch.tensor([0.9, 0.7] * 10))  # both 0.1 away from 0.8
+    images[::2] = bands(labels[::2], torch.full((10,), 0.82))
+    errors = [0.02**2 * 56 / 784, 0.1**2 * 56 / 784]
+    result = scores(Painter(keeps=False), images, labels)
+    assert result["mse"] == pytest.approx(sum(errors) / 2, rel=1e-4)
+    assert result["psnr"] == pytest.approx(sum(-10 * math.log10(error) for error in errors) / 2, rel=1e-4)
+
+
+def test_a_painter_that_ignores_its_input_keeps_no_ink(inputs):
+    result = scores(Painter(keeps=False), *inputs)
+    assert result["swap_agreement"] == 1
+    assert abs(result["survives"]["ink"]["correlation"]) < 0.05
+
+
+def test_a_painter_that_draws_one_label_agrees_one_time_in_ten(inputs):
+    result = scores(Painter(stuck=3), *inputs)
+    # Class 3 never asks for 3 when swapped; each of the other nine asks for it once in nine.
+    assert result["swap_agreement"] == pytest.approx(0.9 / 9, abs=1e-9)
+    assert result["same_label_agreement"] == pytest.approx(0.1)
+    assert result["swap_matrix"] == [[0, 0, 0, 1.0, 0, 0, 0, 0, 0, 0]] * 10
+
+
+class Reconstructs(Painter):
+    """Draws the input's own label whatever is asked, as a model does whose code carries the class."""
+
+    def encode(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        mu = torch.stack([images.flatten(1).amax(1), labels.float()], 1)
+        return mu, torch.zeros_like(mu)
+
+    def decode(self, codes: Tensor, labels: Tensor) -> Tensor:
+        return bands(codes[:, 1].long(), codes[:, 0])
+
+
+def test_a_painter_that_only_reconstructs_never_agrees(inputs):
+    result = scores(Reconstructs(), *inputs)
+    assert result["swap_agreement"] == 0
+    assert result["same_label_agreement"] == 1
+    assert result["swap_matrix"] == torch.eye(10).tolist()
+    assert result["survives"]["ink"]["correlation"] > 0.99  # which is why survival alone says nothing
+
+
+class Mishears(Painter):
+    """Draws a 1 when a 7 was asked for, of dark inputs only."""
+
+    def decode(self, codes: Tensor, labels: Tensor) -> Tensor:
+        return super().decode(codes, torch.where((labels == 7) & (codes[:, 0] < 0.7), 1, labels))
+
+
+def test_rows_of_the_matrix_are_true_labels_and_columns_asked_ones():
+    # Three 2s, one of them dark, and two 7s, one of them dark.
+    labels = torch.tensor([2, 2, 2, 7, 7])
+    result = scores(Mishears(), bands(labels, torch.tensor([0.9, 0.6, 0.9, 0.6, 0.9])), labels)
+    expected = [[0.0] * 10 for _ in range(10)]  # classes without an image have nothing to show
+    expected[2], expected[7] = [1.0] * 10, [1.0] * 10
+    expected[2][7], expected[7][7] = 0.6667, 0.5
+    assert result["swap_matrix"] == expected
+    # Nine swaps an image, 45 in all, of which one fails; one of five fails under its own label.
+    assert result["swap_agreement"] == pytest.approx(44 / 45)
+    assert result["same_label_agreement"] == pytest.approx(4 / 5)
+
+
+def test_the_judge_reads_every_image_once_and_every_drawing_sharp_and_blurred(inputs):
+    read = []
+
+    class Counts(BandJudge):
+        def forward(self, images: Tensor) -> Tensor:
+            read.append(len(images))
+            return super().forward(images)
+
+    scores(Painter(), *inputs, judge=Counts(), batch=200)
+    assert sorted(read) == [200, 200, 2000, 2000]
+
+
+def test_batches_add_up(inputs):
+    whole = scores(Painter(keeps=False), *inputs, batch=200)
+    parts = scores(Painter(keeps=False), *inputs, batch=37)
+    assert parts.pop("swap_matrix") == whole.pop("swap_matrix")
+    assert parts.pop("survives")["ink"] == pytest.approx(whole.pop("survives")["ink"], abs=1e-6)
+    assert parts == pytest.approx(whole)
+
+
+def test_reset_forgets(inputs):
+    images, labels = inputs
+    counted = SwapScores(BandJudge(), BandJudge())
+    for painter in (Painter(stuck=3), Painter()):
+        counted.reset(images.device)
+        counted.update(painter, images, labels)
+    assert counted.compute()["swap_agreement"] == 1
+
+
+class Textured(Painter):
+    """Draws the input's own label, and what is asked as a chequerboard too fine for a blur to leave."""
+
+    def decode(self, codes: Tensor, labels: Tensor) -> Tensor:
+        drawn = super().decode(codes, torch.zeros_like(labels))
+        board = (torch.arange(SIDE)[:, None] + torch.arange(SIDE)) % 2
+        return drawn + bands(labels, torch.full((len(labels),), 3.0)) * (2 * board - 1)
+
+
+class TextureJudge(BandJudge):
+    """Falls for anything that varies along a row."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        varies = images.float().diff(dim=3).abs().mean((1, 3))[:, :20].unflatten(1, (10, 2)).sum(2)
+        return super().forward(images) + varies
+
+
+def test_a_blur_tells_texture_from_strokes(inputs):
+    result = scores(Textured(), *inputs, judge=TextureJudge())
+    assert result["swap_agreement"] == 1
+    assert result["swap_agreement_blurred"] == pytest.approx(0.1)  # what is left is always a 0
+    strokes = scores(Painter(), *inputs, judge=TextureJudge())
+    assert strokes["swap_agreement_blurred"] == 1
+    assert gaussian_blur(inputs[0], BLUR_SIGMA).amax() > 0.6  # a stroke outlives it
+
+
+def test_the_frozen_network_gives_its_accuracy_and_the_label_loss(inputs):
+    blind = scores(Painter(), *inputs, frozen=BandJudge(blind=True))
+    assert blind["label_loss"] == pytest.approx(UNDECIDED, rel=1e-5)
+    assert blind["classifier_accuracy"] == pytest.approx(0.1)
+    sharp = scores(Painter(), *inputs, frozen=BandJudge())
+    assert sharp["label_loss"] < blind["label_loss"]
+    assert sharp["classifier_accuracy"] == 1
+    # The label loss is that of the labels asked for: a painter that reconstructs is worse than one that obeys.
+    assert scores(Reconstructs(), *inputs, frozen=BandJudge())["label_loss"] > sharp["label_loss"]
+
+
+def test_scoring_keeps_no_gradients(inputs):
+    painter, judge = Painter(), BandJudge()
+    scores(painter, *inputs, judge=judge)
+    assert painter.log_sigma.grad is None
+    assert judge.weight.grad is None
+
+
+def test_a_judge_that_cannot_read_is_refused(inputs):
+    with pytest.raises(InputError) as caught:
+        scores(Painter(), *inputs, judge=BandJudge(blind=True))
+    assert_one_sentence(str(caught.value), "the judge reads 10.0% of 200 test images", "no better than chance (10%)")
+
+
+@pytest.mark.parametrize(("accuracy", "count"), [(0.9, 100), (0.25, 10_000), (0.5, 64), (1.0, 10)])
+def test_a_judge_better_than_chance_is_accepted(accuracy, count):
+    require_judge(accuracy, count)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "count"),
+    [(0.1, 10_000), (0.15, 10_000), (0.2, 10_000), (0.35, 10), (0.2, 64), (1.0, 0), (0.0, 100), (math.nan, 10_000)],
+)
+def test_chance_allows_for_luck_with_few_images(accuracy, count):
+    with pytest.raises(InputError) as caught:
+        require_judge(accuracy, count)
+    assert_one_sentence(str(caught.value), f"of {count} test images", "no better than chance", "train it longer")
+
+
+def line(lean: float, ends: tuple[int, int] = (8, 20)) -> Tensor:
+    image = torch.zeros(1, 1, SIDE, SIDE)
+    for row in range(*ends):
+        image[0, 0, row, round(14 + lean * (row - 14))] = 1
+    return image
+
+
+@pytest.mark.parametrize("lean", [-1, 0, 1])
+def test_slant_of_a_straight_line_is_its_lean(lean):
+    image = line(lean)
+    assert slant(image).item() == pytest.approx(lean, abs=1e-4)
+    assert slant(0.3 * image).item() == pytest.approx(lean, abs=1e-4)  # a fainter pen leans as much
+    assert slant(image.roll((3, -5), (2, 3))).item() == pytest.approx(lean, abs=1e-4)  # and so it does elsewhere
+
+
+def test_slant_by_hand():
+    # Rows 0, 1, 2 with light at columns 0, 0, 3: covariance 1, variance 2/3.
+    image = torch.zeros(1, 1, 4, 4)
+    image[0, 0, 0, 0] = image[0, 0, 1, 0] = image[0, 0, 2, 3] = 1
+    assert slant(image).item() == pytest.approx(1.5, abs=1e-5)
+
+
+def test_features_are_measured_in_full_precision_even_under_bf16():
+    images = torch.cat([line(lean) for lean in (-0.5, 0.0, 0.25, 1.0)])
+    with torch.autocast("cpu", torch.bfloat16):
+        half = slant(images), ink(images), colour_layout(images)
+    for value, expected in zip(half, (slant(images), ink(images), colour_layout(images)), strict=True):
+        torch.testing.assert_close(value, expected)
+
+
+def test_ink_and_slant_of_an_empty_page_are_zero():
+    empty = torch.zeros(1, 1, SIDE, SIDE)
+    assert ink(empty).item() == slant(empty).item() == 0
+    assert ink(torch.full((1, 1, SIDE, SIDE), 0.25)).item() == pytest.approx(0.25)
+
+
+def test_colour_layout_averages_tiles():
+    image = torch.zeros(1, 3, 32, 32)
+    image[0, 1, :8, 8:16] = 1
+    image[0, 2, 24:, 24:28] = 1  # half a tile
+    layout = colour_layout(image)
+    assert layout.shape == (1, 48)
+    assert layout.view(3, 4, 4)[1, 0, 1] == 1
+    assert layout.view(3, 4, 4)[2, 3, 3] == 0.5
+    assert layout.sum() == 1.5
+
+
+def test_grey_images_have_slant_and_ink_others_a_colour_layout():
+    assert features(torch.zeros(1, 1, 4, 4)) == {"slant": slant, "ink": ink}
+    assert features(torch.zeros(1, 3, 4, 4)) == {"colour_layout": colour_layout}
+
+
+def test_colour_images_are_scored_as_well():
+    labels = torch.arange(60) % 10
+    images = bands(labels, torch.linspace(0.5, 1, 60), channels=3, side=32)
+    result = scores(Painter(channels=3, side=32), images, labels)
+    assert result["swap_agreement"] == 1
+    assert result["survives"].keys() == {"colour_layout"}
+    assert set(result["survives"]["colour_layout"]) == {
+        "correlation",
+        "shuffled",
+        "within_class",
+        "shuffled_within_class",
+    }
+
+
+def test_correlation_by_hand():
+    a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0])
+    assert correlation(a, 5 - 2 * a) == pytest.approx(-1)
+    assert correlation(a, b) == pytest.approx(0.5)
+    assert correlation(a, torch.ones(3)) == 0
+    assert correlation(torch.stack([a, b], 1), torch.stack([a, a], 1)) == pytest.approx(0.75)  # the mean of 1 and 0.5
+    assert correlation(1e4 + 1e-2 * a.double(), b) == pytest.approx(0.5)  # small changes of large numbers
+
+
+def test_values_less_the_mean_of_their_group_by_hand():
+    out = centred(torch.tensor([1.0, 3.0, 10.0]), torch.tensor([4, 4, 7]))
+    torch.testing.assert_close(out, torch.tensor([-1.0, 1.0, 0.0]).double())
+    two = centred(torch.tensor([[1.0, 0.0], [3.0, 8.0]]), torch.tensor([0, 0]))
+    torch.testing.assert_close(two, torch.tensor([[-1.0, -4.0], [1.0, 4.0]]).double())
+
+
+def test_survival_tells_the_hand_from_the_class():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 10, (20_000,), generator=generator)
+    asked = mismatched_labels(labels, generator)
+    hand, other = torch.randn(2, 20_000, generator=generator)
+    kept = survival(hand + 3.0 * labels, hand + 3.0 * asked, labels, asked)
+    assert kept["within_class"] > 0.99  # the hand is kept wholly
+    assert kept["correlation"] < 0.1  # but the classes' own difference covers it
+    assert abs(kept["shuffled"]) < 0.03
+    assert abs(kept["shuffled_within_class"]) < 0.03
+    lost = survival(hand, other, labels, asked)
+    assert all(abs(value) < 0.03 for value in lost.values())
+    assert survival(hand, other, labels, asked) == lost

@@ -1,0 +1,196 @@
+"""Bad input of every kind: one sentence that says what to do, and nothing half-written left behind."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import assert_one_sentence, listing
+from PIL import Image
+
+from s18_utils.data import open_data
+from s18_utils.data.batches import StoreData
+from s18_utils.errors import InputError
+from s18_utils.records import read_record
+from s18_utils.training import train_or_load
+from s18_utils.unet import CrossEntropyLoss, DiceLoss, UNet
+
+NAME = "unet-maxpool-transpose-bce"
+pytestmark = pytest.mark.usefixtures("small")
+
+
+@dataclass
+class Place:
+    """Where a fault is staged: a data directory with real pets, and a folder for records."""
+
+    tmp_path: Path
+    pets: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    @property
+    def out(self) -> Path:
+        return self.tmp_path / "records"
+
+    @property
+    def mask(self) -> Path:
+        return self.pets / "annotations" / "trimaps" / "train_1.png"
+
+    @property
+    def image(self) -> Path:
+        return self.pets / "images" / "train_1.jpg"
+
+    def block(self, name: str) -> Path:
+        """A path below a regular file, where no user, not even root, can make a folder."""
+        (self.tmp_path / name).write_text("in the way")
+        return self.tmp_path / name / "folder"
+
+
+@pytest.fixture
+def place(tmp_path, pets_folder, monkeypatch) -> Place:
+    return Place(tmp_path, pets_folder, monkeypatch)
+
+
+def fit(place: Place, experiment=NAME, preset="tiny", **options) -> None:
+    train_or_load(experiment, preset, **{"out": place.out, "source": "local", **options})
+
+
+def call_unet(*shape: int):
+    return lambda place: UNet(width=4)(torch.rand(shape))
+
+
+def call_loss(loss, value: int):
+    def call(place):
+        target = torch.ones(2, 16, 16, dtype=torch.long)
+        target[1, 3, 4] = value
+        loss(torch.zeros(2, 3, 16, 16), target)
+
+    return call
+
+
+def with_mask(change):
+    def call(place):
+        values = np.array(Image.open(place.mask))
+        Image.fromarray(change(values)).save(place.mask)
+        fit(place)
+
+    return call
+
+
+def put(number: int):
+    def change(values):
+        values[3, 5] = number
+        return values
+
+    return change
+
+
+def with_image(change):
+    def call(place):
+        change(place.image)
+        fit(place)
+
+    return call
+
+
+def empty_split(listing: str):
+    def call(place):
+        (place.pets / "annotations" / listing).write_text("")
+        fit(place)
+
+    return call
+
+
+def one_training_image(place):
+    (place.pets / "annotations" / "trainval.txt").write_text("train_0 1 1 1\n")
+    StoreData(open_data("pets", 16, "local"), 8)
+
+
+def no_network(place):
+    place.monkeypatch.setenv("S18_DATA", str(place.tmp_path / "empty"))
+    fit(place, source="torchvision")
+
+
+def unwritable_data(place):
+    place.monkeypatch.setenv("S18_DATA", str(place.block("blocked-data")))
+    fit(place, source="synthetic")
+
+
+def unwritable_records(place):
+    fit(place, out=place.block("blocked-records"))
+
+
+def misfit(place):
+    fit(place)
+    config = place.out / NAME / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"module": {"width": 6}}))
+    read_record(place.out / NAME).model()
+
+
+FAULTS = {
+    "image of 15 px": (call_unet(1, 3, 15, 40), ("at least 16×16 pixels, not 15×40", "resize them first")),
+    "images of 15 px asked for": (lambda place: open_data("pets", 15), ("at least 16 pixels", "choose a larger size")),
+    "1 channel": (call_unet(1, 1, 32, 32), ("3 channels, not 1", "in_channels=1")),
+    "4 channels": (call_unet(1, 4, 32, 32), ("3 channels, not 4", "in_channels=4")),
+    "no batch axis": (call_unet(3, 32, 32), ("(N, C, H, W), not (3, 32, 32)", "add the missing axis")),
+    "mask value 3, Dice": (call_loss(DiceLoss(), 3), ("must lie in 0–2, not 1–3", "subtract 1")),
+    "mask value 3, cross-entropy": (call_loss(CrossEntropyLoss(), 3), ("must lie in 0–2, not 1–3", "subtract 1")),
+    "mask value -1": (call_loss(DiceLoss(), -1), ("must lie in 0–2, not -1–1",)),
+    "mask value 255": (call_loss(CrossEntropyLoss(), 255), ("must lie in 0–2, not 1–255",)),
+    "mask value 0 on disk": (with_mask(put(0)), ("train_1.png", "outside 1–3", "1 for pet")),
+    "mask value 4 on disk": (with_mask(put(4)), ("train_1.png", "outside 1–3", "1 for pet")),
+    "mask of another size": (
+        with_mask(lambda values: values[:20]),
+        ("train_1.jpg is 24×24", "train_1.png 24×20", "of one size"),
+    ),
+    "truncated image": (
+        with_image(lambda file: file.write_bytes(file.read_bytes()[:-200])),
+        ("can't decode", "train_1.jpg", "replace the file"),
+    ),
+    "unreadable image": (
+        with_image(lambda file: file.write_bytes(bytes(100))),
+        ("can't decode", "train_1.jpg", "replace the file"),
+    ),
+    "missing image": (with_image(lambda file: file.unlink()), ("train_1.jpg is missing", "unpack the archives again")),
+    "no training images": (empty_split("trainval.txt"), ("trainval.txt lists no images", "unpack")),
+    "no test images": (empty_split("test.txt"), ("test.txt lists no images", "unpack")),
+    "one training image": (one_training_image, ("the split holds no images", "use more data")),
+    "unknown experiment": (lambda place: fit(place, "unet"), ("unknown experiment 'unet'", "choose one of", NAME)),
+    "unknown preset": (lambda place: fit(place, preset="big"), ("unknown preset 'big'", "tiny, quick, full")),
+    "unknown source": (lambda place: fit(place, source="ftp"), ("unknown source 'ftp'", "local, kaggle")),
+    "unknown data set": (lambda place: open_data("cats", 32), ("unknown data set 'cats'", "choose one of pets")),
+    "no network": (no_network, ("can't be reached", "connect to the network, or use source='synthetic'")),
+    "data directory that can't be written": (unwritable_data, ("can't write to", "set S18_DATA to a folder")),
+    "folder of records that can't be written": (unwritable_records, ("can't write to", "--out or S18_RUNS")),
+    "weights that do not fit": (misfit, ("do not fit its config.json", "delete the folder and train again")),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_sentence_and_leaves_nothing_half_written(place, fault):
+    cause, parts = FAULTS[fault]
+    with pytest.raises(InputError) as caught:
+        cause(place)
+    assert_one_sentence(str(caught.value), *parts)
+    left = {path for path in listing(place.tmp_path) if "." in Path(path).name}
+    whole = {"weights that do not fit", "one training image", "folder of records that can't be written"}
+    stores = [path for path in left if path.endswith(".safetensors") and "s18-store" in path]
+    assert len(stores) == (fault in whole)  # a whole store is kept where the data were good
+    assert not [path for path in left if Path(path).name.startswith(".") or path.endswith((".partial", ".ckpt"))]
+    assert (place.out / NAME).exists() == (fault == "weights that do not fit")
+
+
+def test_nothing_at_all_changes_in_the_folders_that_were_given(place):
+    before = listing(place.pets)
+    for fault in ("unknown source", "no network", "unwritable"):
+        with pytest.raises(InputError):
+            (unwritable_data if fault == "unwritable" else FAULTS[fault][0])(place)
+    assert listing(place.pets) == before
+    assert not place.out.exists()
+    assert not (place.tmp_path / "empty").exists()
+
+
+def test_mistakes_are_input_errors_and_value_errors():
+    # So that a caller who never heard of the package's own error can still catch it.
+    assert issubclass(InputError, ValueError)

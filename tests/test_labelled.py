@@ -1,0 +1,297 @@
+"""What MNIST and CIFAR-10 share: the `.npz` file in every shape it may have, and every fault it may have."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import assert_one_sentence, listing
+
+from s18_utils.data import labelled, open_data
+from s18_utils.errors import InputError
+
+CHANNELS_AND_SIZE = {"mnist": (1, 28), "cifar10": (3, 32)}
+SETS = pytest.mark.parametrize("name", CHANNELS_AND_SIZE)
+
+
+def random_arrays(channels: int, size: int, train: int = 5, test: int = 3) -> dict[str, np.ndarray]:
+    """Noise as Keras saves it: images (N, S, S) or (N, S, S, C), labels (N,)."""
+    random, arrays = np.random.default_rng(0), {}
+    for split, count in (("train", train), ("test", test)):
+        shape = (count, size, size) if channels == 1 else (count, size, size, channels)
+        arrays[f"x_{split}"] = random.integers(0, 256, shape, dtype=np.uint8)
+        arrays[f"y_{split}"] = (np.arange(count) * 7 + 2) % 10
+    return arrays
+
+
+@pytest.fixture
+def save(data_folder):
+    """Saves a set as `<name>.npz` in the data directory, with changes; returns the file and what is in it."""
+
+    def write(name: str, **changes) -> tuple[Path, dict[str, np.ndarray]]:
+        arrays = random_arrays(*CHANNELS_AND_SIZE[name]) | changes
+        file = data_folder / f"{name}.npz"
+        np.savez(file, **{key: array for key, array in arrays.items() if array is not None})
+        return file, arrays
+
+    return write
+
+
+@SETS
+def test_pixels_and_labels_arrive_where_they_belong(save, name):
+    channels, size = CHANNELS_AND_SIZE[name]
+    _, arrays = save(name)
+    data = open_data(name, source="local")
+    for rows, split, count in ((data.train, "train", 5), (data.test, "test", 3)):
+        assert (rows["image"].dtype, rows["image"].shape) == (torch.uint8, (count, channels, size, size))
+        assert (rows["label"].dtype, rows["label"].shape) == (torch.uint8, (count,))
+        assert rows["label"].tolist() == [2, 9, 6, 3, 0][:count]
+        for place in ((2, 0, 3, 20), (1, channels - 1, 25, 0)):
+            row, channel, y, x = place
+            saved = arrays[f"x_{split}"][(row, y, x) if channels == 1 else (row, y, x, channel)]
+            assert rows["image"][place] == saved
+    assert data.source == "local"
+
+
+@SETS
+def test_what_is_written_is_read_again(tmp_path, name):
+    channels, size = CHANNELS_AND_SIZE[name]
+    tensors = {}
+    for split, count in (("train", 4), ("test", 2)):
+        tensors[f"{split}.image"] = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8)
+        tensors[f"{split}.label"] = torch.randint(0, 10, (count,), dtype=torch.uint8)
+    file = tmp_path / "set.npz"
+    for _ in range(2):  # the second time over the first
+        labelled.write_npz(file, tensors)
+        again = labelled.read_npz(file, channels, size)
+        assert again.keys() == tensors.keys()
+        assert all(torch.equal(again[key], tensors[key]) for key in tensors)
+    assert list(tmp_path.iterdir()) == [file]
+    with np.load(file) as archive:  # as Keras has it
+        assert archive["x_train"].shape == ((4, 28, 28) if name == "mnist" else (4, 32, 32, 3))
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "set.npz"
+    file.write_bytes(b"old")
+
+    def interrupted(path, **arrays):
+        Path(path).write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", interrupted)
+    tensors = {f"{split}.image": torch.zeros(1, 1, 28, 28) for split in labelled.SPLITS}
+    tensors |= {f"{split}.label": torch.zeros(1) for split in labelled.SPLITS}
+    with pytest.raises(KeyboardInterrupt):
+        labelled.write_npz(file, tensors)
+    assert listing(tmp_path) == {"set.npz": b"old"}
+
+
+IMAGE_SHAPES = {
+    "mnist": [lambda x: x[..., None], lambda x: x[:, None], np.asfortranarray],
+    "cifar10": [lambda x: x.transpose(0, 3, 1, 2), np.asfortranarray],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, i) for name, all_ in IMAGE_SHAPES.items() for i in range(len(all_))]
+)
+def test_images_may_come_in_other_shapes(save, name, number):
+    plain = labelled.read_npz(save(name)[0], *CHANNELS_AND_SIZE[name])
+    arrays = random_arrays(*CHANNELS_AND_SIZE[name])
+    change = IMAGE_SHAPES[name][number]
+    other, _ = save(name, x_train=change(arrays["x_train"]), x_test=change(arrays["x_test"]))
+    tensors = labelled.read_npz(other, *CHANNELS_AND_SIZE[name])
+    assert all(torch.equal(tensors[key], plain[key]) for key in plain)
+    assert all(tensor.is_contiguous() for tensor in tensors.values())
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", ">i4"])
+def test_labels_may_be_any_integers_in_a_row_or_a_column(save, kind):
+    for shape in ((-1,), (-1, 1)):
+        labels = {key: random_arrays(1, 28)[key].astype(kind).reshape(shape) for key in ("y_train", "y_test")}
+        tensors = labelled.read_npz(save("mnist", **labels)[0], 1, 28)
+        assert tensors["train.label"].tolist() == [2, 9, 6, 3, 0]
+        assert tensors["test.label"].tolist() == [2, 9, 6]
+
+
+def test_a_packed_archive_with_other_things_in_it_is_read(data_folder):
+    arrays = random_arrays(1, 28)
+    np.savez_compressed(data_folder / "mnist.npz", **arrays, names=np.array(["a", "b"]))
+    tensors = labelled.read_npz(data_folder / "mnist.npz", 1, 28)
+    assert np.array_equal(tensors["train.image"][:, 0].numpy(), arrays["x_train"])
+
+
+class Bomb:
+    """Unpickling it would fail the test."""
+
+    def __reduce__(self):
+        return pytest.fail, ("unpickled",)
+
+
+BOMBS = np.empty(5, dtype=object)
+BOMBS[:] = [Bomb() for _ in range(5)]
+
+FAULTS = {
+    "no test images": ({"x_test": None}, ("has no x_test", "save x_train, y_train, x_test, y_test in it")),
+    "no labels": ({"y_train": None}, ("has no y_train", "save")),
+    "floats": ({"x_train": np.zeros((5, 28, 28))}, ("x_train in", "of type float64", "save pixels as uint8, 0 to 255")),
+    "wide integers": ({"x_test": np.zeros((3, 28, 28), np.int64)}, ("x_test in", "of type int64", "uint8")),
+    "labels as floats": ({"y_train": np.zeros(5)}, ("y_train in", "of type float64", "save labels as integers")),
+    "labels as booleans": ({"y_test": np.zeros(3, bool)}, ("y_test in", "of type bool", "integers, 0 to 9")),
+    "labels as text": ({"y_test": np.array(["1", "2", "3"])}, ("y_test in", "of type <U1", "integers, 0 to 9")),
+    "another size": (
+        {"x_train": np.zeros((5, 32, 32), np.uint8)},
+        ("x_train in", "the shape (5, 32, 32)", "save images as (N, 28, 28)"),
+    ),
+    "in colour": ({"x_test": np.zeros((3, 28, 28, 3), np.uint8)}, ("x_test in", "(3, 28, 28, 3)", "(N, 28, 28)")),
+    "flattened": ({"x_train": np.zeros((5, 784), np.uint8)}, ("x_train in", "(5, 784)", "(N, 28, 28)")),
+    "one image": ({"x_train": np.zeros((28, 28), np.uint8)}, ("x_train in", "(28, 28)", "(N, 28, 28)")),
+    "no dimension": ({"x_train": np.uint8(3)}, ("x_train in", "the shape ()", "(N, 28, 28)")),
+    "one-hot labels": (
+        {"y_train": np.eye(5, 10, dtype=int)},
+        ("y_train in", "(5, 10)", "one number per image, as (N,)"),
+    ),
+    "one label": ({"y_train": np.int64(3)}, ("y_train in", "the shape ()", "as (N,)")),
+    "labels of three dimensions": ({"y_train": np.zeros((5, 1, 1), int)}, ("y_train in", "(5, 1, 1)", "as (N,)")),
+    "empty": (
+        {"x_test": np.zeros((0, 28, 28), np.uint8), "y_test": np.zeros(0, int)},
+        ("x_test in", "holds no images", "replace the file"),
+    ),
+    "unequal counts": (
+        {"y_train": np.zeros(4, int)},
+        ("x_train in", "holds 5 images", "y_train in", "4 labels", "save one label per image"),
+    ),
+    "label 10": ({"y_train": np.array([0, 1, 10, 3, 4])}, ("y_train in", "the label 10", "labels must be 0 to 9")),
+    "label 256": ({"y_train": np.array([0, 1, 256, 3, 4])}, ("y_train in", "the label 256", "0 to 9")),
+    "label -1": ({"y_test": np.array([0, -1, 12])}, ("y_test in", "the label -1", "labels must be 0 to 9")),
+    "pickled objects": ({"y_train": BOMBS}, ("can't read", "replace it")),
+}
+
+
+def assert_refused(data_folder: Path, name: str, *parts: str) -> None:
+    """`open_data` says in one sentence what is wrong with the file, and leaves nothing behind."""
+    (data_folder / "s18-store").mkdir()  # may be there, but stays empty
+    before = listing(data_folder)
+    for source in ("auto", "local"):  # above all, `auto` doesn't go on to something else
+        with pytest.raises(InputError) as caught:
+            open_data(name, source=source)
+        assert_one_sentence(str(caught.value), f"{name}.npz", *parts)
+    assert listing(data_folder) == before
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_file_is_named_and_nothing_is_left_behind(save, data_folder, fault):
+    changes, parts = FAULTS[fault]
+    save("mnist", **changes)
+    assert_refused(data_folder, "mnist", *parts)
+
+
+def test_the_shape_asked_for_is_that_of_the_set(save, data_folder):
+    save("cifar10", x_train=np.zeros((5, 32, 32), np.uint8))
+    assert_refused(data_folder, "cifar10", "x_train in", "(5, 32, 32)", "save images as (N, 32, 32, 3)")
+
+
+def single_array() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((5, 28, 28), np.uint8))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>not found</html>", bytes(200), b"PK\x03\x04" + bytes(60), single_array()],
+    ids=["empty", "web page", "zeros", "zip header", "single array"],
+)
+@SETS
+def test_something_else_under_its_name_is_named(data_folder, name, content):
+    (data_folder / f"{name}.npz").write_bytes(content)
+    assert_refused(data_folder, name, "can't read", "damaged or no .npz file", "replace it")
+
+
+def test_an_archive_of_other_things_is_named(data_folder):
+    with zipfile.ZipFile(data_folder / "mnist.npz", "w") as archive:
+        for key in labelled.ARRAYS:
+            archive.writestr(f"{key}.npy", "no array")
+    assert_refused(data_folder, "mnist", "x_train in", "save pixels as uint8")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 0.999])
+@SETS
+def test_a_truncated_file_is_named(save, data_folder, name, share):
+    file, _ = save(name)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    assert_refused(data_folder, name, "can't read", "damaged", "replace it")
+
+
+@pytest.mark.parametrize("writer", [np.savez, np.savez_compressed])
+def test_a_flipped_bit_anywhere_never_changes_what_is_read(tmp_path, writer):
+    arrays = random_arrays(1, 28, 1, 1)
+    arrays["x_train"][:, 3:] = 0
+    file = tmp_path / "mnist.npz"
+    writer(file, **arrays)
+    content = file.read_bytes()
+    good = labelled.read_npz(file, 1, 28)
+    refused = 0
+    for position in range(0, len(content), 7):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << position % 8
+        file.write_bytes(flipped)
+        try:
+            tensors = labelled.read_npz(file, 1, 28)
+        except InputError:
+            refused += 1
+        else:  # a date, say
+            assert all(torch.equal(tensors[key], good[key]) for key in good), f"byte {position}"
+    assert refused > len(content) / 14
+
+
+def test_a_mended_file_is_read(save):
+    save("mnist", y_train=np.full(5, 11))
+    with pytest.raises(InputError):
+        open_data("mnist")
+    save("mnist", y_train=np.full(5, 8))
+    assert open_data("mnist").train["label"].tolist() == [8] * 5
+    save("mnist", y_train=np.full(5, 7))  # and read again once it has changed
+    assert open_data("mnist").train["label"].tolist() == [7] * 5
+
+
+def test_only_what_is_needed_of_a_download_is_kept(tmp_path):
+    def download(folder):
+        (Path(folder) / "set" / "raw").mkdir(parents=True)
+        for name in ("a", "b", "a.gz"):
+            (Path(folder) / "set" / "raw" / name).write_text(f"new {name}")
+
+    (tmp_path / "set" / "raw").mkdir(parents=True)
+    (tmp_path / "set" / "raw" / "a").write_text("half")
+    (tmp_path / "set" / "mine").write_text("mine")
+    labelled.download_files(download, tmp_path, "set/raw", ("a", "b"))
+    files = {name: content for name, content in listing(tmp_path).items() if content is not None}
+    assert files == {"set/raw/a": b"new a", "set/raw/b": b"new b", "set/mine": b"mine"}
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("no route"), RuntimeError("corrupted")])
+def test_an_interrupted_download_leaves_nothing(tmp_path, error):
+    def download(folder):
+        (Path(folder) / "raw").mkdir()
+        (Path(folder) / "raw" / "a").write_text("half")
+        raise error
+
+    with pytest.raises((KeyboardInterrupt, OSError, RuntimeError)):
+        labelled.download_files(download, tmp_path, "raw", ("a", "b"))
+    assert listing(tmp_path) == {}
+
+
+def test_drawn_splits_differ_and_are_repeatable():
+    def drawing(count, seed):
+        return torch.full((count, 1, 2, 2), seed, dtype=torch.uint8), torch.arange(count) + seed
+
+    tensors = labelled.draw(drawing, {"train": 3, "test": 2})
+    assert tensors["train.image"].unique().tolist() == [0]
+    assert tensors["test.image"].unique().tolist() == [1]
+    assert (tensors["train.label"].tolist(), tensors["test.label"].tolist()) == ([0, 1, 2], [1, 2])
+    assert tensors["test.label"].dtype == torch.uint8

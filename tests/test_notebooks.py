@@ -1,0 +1,96 @@
+"""The notebooks as files: alike where they must be, rendered, and free of debris; and the command that runs them."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from s18_utils import notebooks
+from s18_utils.errors import InputError
+from s18_utils.experiments import EXPERIMENTS
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EVERY_NOTEBOOK = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+
+
+def code_cells(file: Path) -> list[dict]:
+    return [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def test_every_experiment_has_its_notebook():
+    assert [file.stem for file in FILES] == [row.notebook for row in EXPERIMENTS.values()]
+
+
+@EVERY_NOTEBOOK
+def test_format_is_valid(file):
+    nbformat.validate(nbformat.read(file, as_version=4))
+
+
+@EVERY_NOTEBOOK
+def test_set_up_cell_is_the_same_everywhere(file):
+    assert code_cells(file)[0]["source"] == code_cells(FILES[0])[0]["source"]
+
+
+@EVERY_NOTEBOOK
+def test_settings_name_the_experiment_and_are_tiny_in_tests(file):
+    settings = code_cells(file)[1]
+    experiment = next(row for row in EXPERIMENTS.values() if row.notebook == file.stem)
+    assert f'EXPERIMENT = "{experiment.name}"\n' in settings["source"]
+    assert settings["metadata"]["nbmake"]["mock"] == {"PRESET": "tiny"}
+
+
+@EVERY_NOTEBOOK
+def test_addresses_are_those_of_the_project(file):
+    repository = re.search(r'Repository = "https://github.com/(\S+)"', (ROOT / "pyproject.toml").read_text())[1]
+    text = file.read_text()
+    named = set(re.findall(r"github(?:\.com)?/([\w.-]+/S18)\b", text)) | set(
+        re.findall(r"github\.com/(\S+?/S18)\b", text)
+    )
+    assert named == {repository}
+    assert text.count(f"/blob/main/notebooks/{file.name}") == 2  # the two badges
+
+
+@EVERY_NOTEBOOK
+def test_is_rendered_and_clean(file):
+    assert file.stat().st_size < 2_000_000
+    assert "widgets" not in json.loads(file.read_text())["metadata"]
+    for number, cell in enumerate(code_cells(file), start=1):
+        assert cell["execution_count"] == number, "execute the notebook from top to bottom"
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error"
+            assert output.get("name") != "stderr"
+
+
+@EVERY_NOTEBOOK
+def test_no_branch_for_tests(file):
+    assert not any("CI" in "".join(cell["source"]).split() for cell in code_cells(file))
+
+
+def test_a_notebook_that_fails_is_marked_and_the_others_run(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    rows = list(EXPERIMENTS.values())[:2]
+    monkeypatch.setattr(notebooks, "EXPERIMENTS", {row.name: row for row in rows})
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+    for row, code in zip(rows, ("raise ValueError('broken on purpose')", "print(6 * 7)"), strict=True):
+        cells = [nbformat.v4.new_code_cell(code)]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{row.notebook}.ipynb")
+
+    pages = notebooks.run_notebooks(tmp_path / "out", "tiny")
+
+    assert [page.state for page in pages] == ["failed", "done"]
+    assert "broken on purpose" in capsys.readouterr().out
+    index = (tmp_path / "out" / "index.html").read_text()
+    assert "class='failed'" in index
+    assert "class='done'" in index
+    assert "http-equiv" not in index  # nothing is left to wait for
+    assert "42" in (tmp_path / "out" / f"{rows[1].notebook}.html").read_text()
+
+
+def test_an_unknown_experiment_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match="unknown experiment 'unet'"):
+        notebooks.run_notebooks(tmp_path / "out", "tiny", only="unet")
+    assert not (tmp_path / "out").exists()

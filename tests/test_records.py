@@ -1,0 +1,256 @@
+"""Records: whole or not there, read back as they were written, and clear about what does not fit."""
+
+import json
+import math
+
+import pytest
+import torch
+from conftest import assert_one_sentence, listing, sample_history, sample_metrics
+from matplotlib.figure import Figure
+from safetensors.torch import load_file, save_file
+
+from s18_utils import records, training
+from s18_utils.errors import InputError
+from s18_utils.records import Record, find_record, load_model, read_record, summarise, write_record
+from s18_utils.unet import UNetModule
+
+NAME = "unet-maxpool-transpose-bce"
+SETTINGS = {"width": 4, "learning_rate": 4e-3}
+pytestmark = pytest.mark.usefixtures("small")
+
+
+def new_module() -> UNetModule:
+    torch.manual_seed(0)
+    return UNetModule("maxpool", "transpose", "ce", **SETTINGS)
+
+
+def keep(folder, history=None, **changes) -> Record:
+    """Writes a made-up record of an untrained model."""
+    record = Record(folder, sample_metrics(**changes), history or sample_history())
+    return write_record(record, {"module": SETTINGS}, new_module().state_dict(), {"curves": Figure()})
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    written = keep(tmp_path / "runs" / NAME)
+    read = read_record(tmp_path / "runs" / NAME)
+    assert read.metrics == written.metrics
+    assert read.history == written.history
+    assert [{name: type(value) for name, value in row.items()} for row in read.history] == [
+        {name: type(value) for name, value in row.items()} for row in written.history
+    ]
+    assert read.config == {"module": SETTINGS}
+    assert read.has_weights
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize("value", [1 / 3, 4e-05, 1e-300, 0.1 + 0.2, 3.0, 123456.789, math.inf])
+def test_numbers_survive_the_history_to_the_last_bit(tmp_path, value):
+    row = {"seed": 0, "epoch": 12, "seconds": 0.25, "train_loss": value}
+    read = keep(tmp_path / NAME, [row]) and read_record(tmp_path / NAME)
+    assert read.history == [row]
+    assert isinstance(read.history[0]["epoch"], int)
+    assert isinstance(read.history[0]["train_loss"], float)
+
+
+def test_a_history_may_lack_numbers_in_some_rows(tmp_path):
+    rows = [{"seed": 0, "epoch": 1, "train_loss": 0.5}, {"seed": 0, "epoch": 2, "val_loss": 0.25}]
+    keep(tmp_path / NAME, rows)
+    assert read_record(tmp_path / NAME).history == rows
+
+
+def test_the_files_are_plain(tmp_path):
+    folder = keep(tmp_path / NAME).folder
+    assert (folder / "history.csv").read_text().splitlines()[0] == "seed,epoch,seconds,train_loss,val_loss,val_mean_iou"
+    assert json.loads((folder / "metrics.json").read_text())["test"]["iou"]["pet"] == 0.7
+    assert load_file(folder / "weights.safetensors").keys() == new_module().state_dict().keys()
+    for file in folder.iterdir():
+        assert file.stat().st_mode & 0o444 == 0o444, file.name  # others may read it
+        assert not file.name.endswith((".pt", ".pkl", ".ckpt"))
+
+
+def test_no_record_is_none(tmp_path):
+    assert read_record(tmp_path) is None
+    assert read_record(tmp_path / "not-there") is None
+    (tmp_path / "config.json").write_text("{}")
+    assert read_record(tmp_path) is None
+
+
+def test_the_model_reproduces_the_recorded_scores():
+    record = training.train_or_load(NAME, "tiny")
+    model = read_record(record.folder).model()
+    assert not model.training
+    again = training.score(model, training.build_data(NAME, "tiny"))
+    assert again == record.metrics["test"]
+    # An untrained model of the same shape does not.
+    assert training.score(new_module(), training.build_data(NAME, "tiny")) != record.metrics["test"]
+
+
+def test_the_model_has_the_weights(tmp_path):
+    record = keep(tmp_path / NAME)
+    images = torch.rand(1, 3, 16, 16)
+    torch.testing.assert_close(record.model()(images), new_module().eval()(images))
+
+
+def damage(name, content):
+    def change(folder):
+        (folder / name).write_bytes(content)
+
+    return change
+
+
+def change_json(name, **changes):
+    def change(folder):
+        file = folder / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+    return change
+
+
+def drop_weight(folder):
+    weights = load_file(folder / "weights.safetensors")
+    weights.pop("unet.outc.bias")
+    save_file(weights, folder / "weights.safetensors")
+
+
+def flip_header(folder):
+    content = bytearray((folder / "weights.safetensors").read_bytes())
+    content[0] ^= 255
+    (folder / "weights.safetensors").write_bytes(content)
+
+
+MISFITS = {
+    "other width": change_json("config.json", module={"width": 8}),
+    "unknown setting": change_json("config.json", module={"width": 4, "depth": 5}),
+    "no settings": damage("config.json", b"{}"),
+    "another up-sampling": change_json("metrics.json", experiment="unet-strided-upsample-dice"),
+    "a weight missing": drop_weight,
+    "weights damaged": flip_header,
+    "weights empty": damage("weights.safetensors", b""),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+def test_weights_that_do_not_fit_are_refused(tmp_path, misfit):
+    folder = keep(tmp_path / NAME).folder
+    MISFITS[misfit](folder)
+    before = listing(tmp_path)
+    with pytest.raises(InputError) as caught:
+        read_record(folder).model()
+    assert_one_sentence(str(caught.value), f"{folder} do not fit its config.json", "delete the folder and train again")
+    assert listing(tmp_path) == before
+
+
+def test_a_record_without_weights_says_so(tmp_path):
+    record = keep(tmp_path / NAME)
+    (record.folder / "weights.safetensors").unlink()
+    assert not record.has_weights
+    with pytest.raises(InputError, match=f"keeps no weights: train {NAME} first"):
+        record.model()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"not json"])
+@pytest.mark.parametrize("name", ["metrics.json", "config.json"])
+def test_damaged_json_is_named(tmp_path, name, content):
+    folder = keep(tmp_path / NAME).folder
+    damage(name, content)(folder)
+    with pytest.raises(InputError) as caught:
+        read_record(folder).model()
+    assert_one_sentence(str(caught.value), f"can't read {folder / name}", f"delete {folder} and train again")
+
+
+@pytest.mark.parametrize("content", [None, b"seed,epoch\n0,first\n", b"\xff\xfe\x00"])
+def test_a_damaged_history_is_named(tmp_path, content):
+    folder = keep(tmp_path / NAME).folder
+    (folder / "history.csv").unlink()
+    if content is not None:
+        damage("history.csv", content)(folder)
+    with pytest.raises(InputError) as caught:
+        read_record(folder)
+    assert_one_sentence(str(caught.value), f"can't read {folder / 'history.csv'}", f"delete {folder} and train again")
+
+
+class Unsavable:
+    def savefig(self, path):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_write_that_fails_leaves_the_old_record(tmp_path):
+    record = keep(tmp_path / "runs" / NAME)
+    before = listing(tmp_path)
+    newer = Record(record.folder, sample_metrics(epochs=99), sample_history())
+    with pytest.raises(InputError, match="No space left"):
+        write_record(newer, {}, new_module().state_dict(), {"curves": Unsavable()})
+    assert listing(tmp_path) == before
+
+
+def test_a_write_replaces_the_whole_record(tmp_path):
+    record = keep(tmp_path / NAME)
+    (record.folder / "old.png").write_text("a figure of the old run")
+    keep(tmp_path / NAME, epochs=99)
+    assert read_record(tmp_path / NAME).metrics["epochs"] == 99
+    assert not (tmp_path / NAME / "old.png").exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError) as caught:
+        keep(tmp_path / "file" / "runs" / NAME)
+    assert_one_sentence(str(caught.value), "can't write to", "choose another folder with --out or S18_RUNS")
+
+
+def test_where_a_record_is_looked_for(tmp_path, monkeypatch):
+    published, own, chosen = tmp_path / "published", tmp_path / "runs" / "tiny", tmp_path / "chosen"
+    monkeypatch.setattr(records, "PUBLISHED", published)
+    assert find_record(NAME, "tiny") is None
+    keep(published / NAME, epochs=1)
+    assert find_record(NAME, "tiny").metrics["epochs"] == 1
+    keep(own / NAME, epochs=2)
+    assert find_record(NAME, "tiny").metrics["epochs"] == 2
+    assert find_record(NAME, "quick") is None  # neither of that preset
+    keep(published / NAME, epochs=4, preset="quick")
+    assert find_record(NAME, "quick").metrics["epochs"] == 4
+    assert find_record(NAME, "tiny").metrics["epochs"] == 2
+    assert find_record(NAME, "tiny", chosen) is None  # a folder that was named is the only one
+    keep(chosen / NAME, epochs=3)
+    assert find_record(NAME, "tiny", chosen).metrics["epochs"] == 3
+    with pytest.raises(InputError, match="unknown experiment"):
+        find_record("unet", "tiny")
+
+
+def test_load_model(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_model(NAME, "tiny")
+    assert_one_sentence(str(caught.value), f"no record of {NAME}", f"fit {NAME}")
+    keep(tmp_path / "runs" / "tiny" / NAME)
+    assert not load_model(NAME, "tiny").training
+
+
+@pytest.mark.parametrize(("source", "synthetic"), [("synthetic", True), ("local", False), ("kaggle", False)])
+def test_the_title_says_synthetic(tmp_path, source, synthetic):
+    record = Record(tmp_path, sample_metrics(data=sample_metrics()["data"] | {"source": source}), [])
+    assert record.synthetic == synthetic
+    assert ("synthetic" in record.title()) == synthetic
+    assert record.title().startswith("UNet: max pooling, transposed convolution, cross-entropy")
+
+
+def test_mean_and_spread_by_hand():
+    results = [{"a": 1.0, "b": {"c": 2.0}, "m": [[0.0, 4.0]]}, {"a": 3.0, "b": {"c": 8.0}, "m": [[1.0, 4.0]]}]
+    mean, spread = summarise(results)
+    assert mean == {"a": 2.0, "b": {"c": 5.0}, "m": [[0.5, 4.0]]}
+    assert (spread["a"], spread["b"]["c"]) == pytest.approx((2**0.5, 18**0.5))
+    assert spread["m"][0] == pytest.approx([0.5**0.5, 0])
+    assert summarise(results[:1]) == (results[0], {})
+
+
+def test_the_surroundings_name_versions_and_commit():
+    around = records.surroundings()
+    assert around["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert set(around["versions"]) == {"python", *records.PACKAGES}
+    assert around["commit"]
+
+
+def test_without_git_the_version_stands_for_the_commit(monkeypatch):
+    from s18_utils import __version__
+
+    monkeypatch.setenv("PATH", "")
+    assert records.commit() == __version__
