@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import assert_one_sentence
+from PIL import Image
 
 from s18_utils import __main__ as command_line
-from s18_utils import bench, notebooks
+from s18_utils import bench, notebooks, tables
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import find_record
-from s18_utils.tables import Table
+from s18_utils.tables import SCORES, Table, insert_results
+from s18_utils.training import train_or_load
 from s18_utils.unet import UNetModule
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -197,3 +200,54 @@ def test_bench_measures_what_was_asked_for(run, monkeypatch, words, called):
     assert status == 0
     assert calls == called
     assert output.count("ratio") == len(called)
+
+
+def test_swap_draws_the_composite_and_prints_the_agreement(run, tmp_path):
+    train_or_load("cvae-mnist", "tiny", out=tmp_path / "runs")
+    options = ("--preset", "tiny", "--out", tmp_path / "runs", "--file")
+    status, output, errors = run("swap", "cvae-mnist", *options, tmp_path / "here" / "composite.png")
+    assert (status, errors) == (0, "")
+    metrics = find_record("cvae-mnist", "tiny", tmp_path / "runs").metrics
+    assert f"swap agreement {metrics['test']['swap_agreement']:.2%} over 9,000 swaps" in output
+    assert Image.open(tmp_path / "here" / "composite.png").size[0] > 800
+    run("swap", "cvae-mnist", *options, tmp_path / "again.png")
+    run("swap", "cvae-mnist", *options, tmp_path / "other.png", "--seed", "1")
+    same, other = (np.asarray(Image.open(tmp_path / name)) for name in ("again.png", "other.png"))
+    first = np.asarray(Image.open(tmp_path / "here" / "composite.png"))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+def test_swap_of_what_has_no_labels_or_no_record(run, tmp_path):
+    status, _, errors = run("swap", NAME, "--preset", "tiny", "--file", tmp_path / "composite.png")
+    assert status == 2
+    assert_one_sentence(errors.removeprefix("error: ").strip(), NAME, "choose cvae-mnist or cvae-cifar10")
+    status, _, errors = run("swap", "cvae-mnist", "--preset", "full", "--file", tmp_path / "composite.png")
+    assert status == 2
+    assert_one_sentence(errors.removeprefix("error: ").strip(), "no record of cvae-mnist", "fit cvae-mnist")
+    assert not (tmp_path / "composite.png").exists()
+
+
+def test_readme_writes_between_its_marks_only(run, tmp_path):
+    file = tmp_path / "README.md"
+    start, end = "<!-- results {}: written by python -m s18_utils readme -->\nold\n", "<!-- end of results -->\nkept\n"
+    marks = "".join(start.format(family) + end for family in SCORES)
+    file.write_text("before\n" + marks + "after\n")
+    assert run("readme", file)[0] == 0
+    text = file.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("kept\nafter\n")
+    assert "old" not in text
+    assert "| experiment | mIoU |" in text
+    assert "| experiment | swap agreement |" in text
+    file.write_text("no marks here")
+    status, _, errors = run("readme", file)
+    assert status == 2
+    assert_one_sentence(errors.removeprefix("error: ").strip(), "no marks")
+    assert file.read_text() == "no marks here"
+
+
+def test_the_readme_shows_the_records_of_the_repository(monkeypatch):
+    monkeypatch.setattr(tables, "PUBLISHED", ROOT / "figures")
+    text = (ROOT / "README.md").read_text()
+    assert insert_results(text) == text, "run `python -m s18_utils readme`"
