@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# Threads that wait for each other by spinning slow everything down as soon as another process wants the core.
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: run test lab bench format clean
 
@@ -12,8 +14,8 @@ run: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -n 2 notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 S18_RUNS=$$(mktemp -d) $(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=300 notebooks
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks
