@@ -101,7 +101,7 @@ PRESETS = {
     "classifier-cifar10": {
         "tiny": Preset(32, 12, 32, {"settings": OBJECT_NET["tiny"], "learning_rate": 0.1}, **TINY),
         "quick": Preset(
-            32, 4, 500, {"settings": OBJECT_NET["quick"], "learning_rate": 0.75} | AIRBENCH, augment=OBJECT_AUGMENT
+            32, 3, 500, {"settings": OBJECT_NET["quick"], "learning_rate": 0.75} | AIRBENCH, augment=OBJECT_AUGMENT
         ),
         "full": Preset(
             32,
