@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from s18_utils.data.batches import mix_seeds
 from s18_utils.progress import TerminalBar, in_notebook
@@ -36,7 +37,7 @@ def build_trainer(epochs: int, callbacks: list[L.Callback], progress: bool = Tru
         precision=precision(),
         callbacks=callbacks + ([TerminalBar()] if bar else []),
         logger=False,
-        enable_checkpointing=bool(callbacks),
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
         enable_progress_bar=bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,
