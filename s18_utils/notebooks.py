@@ -97,7 +97,10 @@ def execute(source: Path, out: Path) -> bool:
     nbformat.write(notebook, out / source.name)
     exporter = HTMLExporter(theme="light")
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": source.stem}})
-    (out / f"{source.stem}.html").write_text(page, encoding="utf-8")
+    # The template sets code that a cell displays in the font of prose.
+    font = "var(--jp-code-font-size, 13px) var(--jp-code-font-family, monospace)"
+    style = f"<style>.highlight pre {{ font: {font} }}</style></head>"
+    (out / f"{source.stem}.html").write_text(page.replace("</head>", style, 1), encoding="utf-8")
     return good
 
 
