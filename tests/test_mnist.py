@@ -244,7 +244,7 @@ def test_pets_have_no_size_of_their_own(data_folder):
 
 
 def test_drawn_digits_stand_in(data_folder, monkeypatch):
-    assert mnist.SYNTHETIC == {"train": 6000, "test": 1000}
+    assert mnist.SYNTHETIC == {"train": 20_000, "test": 1000}
     monkeypatch.setattr(mnist, "SYNTHETIC", {"train": 30, "test": 20})
     data = open_data("mnist")
     assert data.source == "synthetic"

@@ -21,7 +21,7 @@ FILES = {
 }
 NAMES = [name for pair in FILES.values() for name in pair]
 LOOKALIKES = ("fashion", "kmnist", "kuzushiji")  # sets of other things in files of the same names
-SYNTHETIC = {"train": 6000, "test": 1000}
+SYNTHETIC = {"train": 20_000, "test": 1000}
 
 
 def find(folder: Path) -> Path | None:
