@@ -169,11 +169,7 @@ def score_row(record: Record) -> list[str]:
 
 def scores(test: dict) -> Table:
     """A record's test scores, one a line."""
-    return Table(["test score", "value"], [[name, show_number(value)] for name, value in flatten(test).items()])
-
-
-def show_number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+    return Table(["test score", "value"], [[name, f"{value:.4f}"] for name, value in flatten(test).items()])
 
 
 def flatten(test: dict) -> dict[str, float]:

@@ -1,11 +1,13 @@
 """What the tests share: folders of their own, so that nothing they do touches the user's data or records."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from playwright import sync_api as playwright
 from torch import Tensor
 
 from s18_utils import presets, records, tables
@@ -38,6 +40,22 @@ def real_data(monkeypatch, own_folders) -> Path:
         pytest.skip("no real data: S18_DATA names no folder with oxford-iiit-pet")
     monkeypatch.setenv("S18_DATA", REAL_DATA)
     return Path(REAL_DATA)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[playwright.Browser]:
+    """A headless Chromium, the system's or Playwright's own; skips where there is neither."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    system = next((path for name in names if (path := shutil.which(name))), None)
+    with playwright.sync_playwright() as driver:
+        path = system or driver.chromium.executable_path
+        if not Path(path).is_file():
+            pytest.skip("no Chromium: install one, or run `python -m playwright install chromium`")
+        # Containers give Chromium little shared memory and no user of its own; nothing here needs the network.
+        options = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"]
+        browser = driver.chromium.launch(executable_path=path, args=options)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
