@@ -5,6 +5,7 @@ import torch
 from s18_utils.cvae import CVAEModule
 from s18_utils.cvae.losses import mismatched_labels
 from s18_utils.data.batches import StoreData, to_floats
+from s18_utils.device import device
 from s18_utils.trainer import autocast
 
 JUDGED = 500  # test images, each swapped once, at every look
@@ -25,8 +26,7 @@ def agreement_in_training(module: CVAEModule, data: StoreData, steps: int, looks
         CNN that the label loss listens to, read the asked label.
     """
     torch.manual_seed(seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    judge = module.to(device).scores.judge.to(device)
+    judge = module.to(device()).scores.judge.to(device())
     optimiser = torch.optim.AdamW(
         [
             {"params": [value for name, value in module.vae.named_parameters() if name != "log_sigma"]},
@@ -35,17 +35,17 @@ def agreement_in_training(module: CVAEModule, data: StoreData, steps: int, looks
         lr=module.hparams.learning_rate,
         betas=(0.9, 0.99),
     )
-    images, labels = (data.examples(JUDGED)[name].to(device) for name in ("image", "label"))
-    asked = mismatched_labels(labels.cpu(), torch.Generator().manual_seed(seed)).to(device)
+    images, labels = (data.examples(JUDGED)[name].to(device()) for name in ("image", "label"))
+    asked = mismatched_labels(labels.cpu(), torch.Generator().manual_seed(seed)).to(device())
     rows, batches = [], iter(())
     for step in range(steps):
         batch = next(batches, None)
         if batch is None:  # the next pass over the data
             batches = iter(data.train_dataloader())
             batch = next(batches)
-        batch = to_floats({name: values.to(device) for name, values in batch.items()})
+        batch = to_floats({name: values.to(device()) for name, values in batch.items()})
         weight = module.label_weight_at(step / steps)
-        with autocast(device):
+        with autocast():
             loss = module.train().terms(batch["image"], batch["label"], weight)["loss"]
         optimiser.zero_grad()
         loss.backward()

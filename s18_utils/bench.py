@@ -20,6 +20,7 @@ from torchvision.datasets import OxfordIIITPet
 from s18_utils.data import open_data, pets
 from s18_utils.data.batches import StoreData
 from s18_utils.data.sources import locate
+from s18_utils.device import device
 from s18_utils.experiments import get_experiment
 from s18_utils.presets import default_preset, get_preset
 from s18_utils.tables import Table
@@ -88,10 +89,9 @@ def images_per_second(batches) -> float:
 def bench_train() -> Table:
     """Training steps per second: native precision and channels-last, against fp32 and contiguous; the same model."""
     settings = get_preset(EXPERIMENT, default_preset())
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     batch = {
-        "image": torch.rand(settings.batch_size, 3, settings.size, settings.size, device=device),
-        "mask": torch.randint(0, 3, (settings.batch_size, settings.size, settings.size), device=device),
+        "image": torch.rand(settings.batch_size, 3, settings.size, settings.size, device=device()),
+        "mask": torch.randint(0, 3, (settings.batch_size, settings.size, settings.size), device=device()),
     }
     torch.manual_seed(0)
     plain, ours = (get_experiment(EXPERIMENT).build(settings.module) for _ in range(2))
@@ -99,7 +99,7 @@ def bench_train() -> Table:
     ours = ours.to(memory_format=torch.channels_last)
     steps = {
         "plain: fp32, contiguous": step_of(plain, batch, contextlib.nullcontext()),
-        f"ours: {precision()}, channels-last": step_of(ours, laid_out, autocast(device)),
+        f"ours: {precision()}, channels-last": step_of(ours, laid_out, autocast()),
     }
     rates = in_turn({name: lambda step=step: steps_per_second(step) for name, step in steps.items()})
     return ratios(
@@ -126,7 +126,7 @@ def steps_per_second(step: Callable[[], None]) -> float:
     start = time.perf_counter()
     for _ in range(STEPS):
         step()
-    if torch.cuda.is_available():
+    if device().type == "cuda":
         torch.cuda.synchronize()
     return STEPS / (time.perf_counter() - start)
 

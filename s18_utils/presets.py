@@ -3,8 +3,7 @@
 import os
 from dataclasses import dataclass, field
 
-import torch
-
+from s18_utils.device import device
 from s18_utils.errors import check_choice
 from s18_utils.experiments import get_experiment
 
@@ -177,7 +176,7 @@ PRESET_NAMES = ("tiny", "quick", "full")
 
 def default_preset() -> str:
     """`$S18_PRESET`, or `full` on a GPU and `quick` on a CPU."""
-    preset = os.environ.get("S18_PRESET") or ("full" if torch.cuda.is_available() else "quick")
+    preset = os.environ.get("S18_PRESET") or ("full" if device().type == "cuda" else "quick")
     check_choice("preset", preset, PRESET_NAMES)
     return preset
 

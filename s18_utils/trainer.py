@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from s18_utils.data.batches import mix_seeds
+from s18_utils.device import device
 from s18_utils.progress import TerminalBar, in_notebook
 
 
@@ -32,7 +33,7 @@ def build_trainer(epochs: int, callbacks: list[L.Callback], progress: bool = Tru
     bar = progress and sys.stdout.isatty() and not in_notebook()
     return L.Trainer(
         max_epochs=epochs,
-        accelerator="auto",
+        accelerator=device().type,
         devices=1,
         precision=precision(),
         callbacks=callbacks + ([TerminalBar()] if bar else []),
@@ -61,22 +62,24 @@ def was_interrupted(trainer: L.Trainer, work: Callable[[], object]) -> bool:
 
 def precision() -> str:
     """bf16 where the device multiplies in it natively, fp16 on older GPUs, else fp32; in Lightning's words."""
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
+    if device().type == "cuda":
+        return "bf16-mixed" if torch.cuda.get_device_capability(device()) >= (8, 0) else "16-mixed"
     # Without these instructions a CPU emulates bf16, slower than fp32.
     native = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
     return "bf16-mixed" if any(asks and asks() for asks in native) else "32-true"
 
 
-def autocast(device: str) -> torch.autocast:
-    """The trainer's precision, for what runs outside of it on `cpu` or `cuda`."""
+def autocast() -> torch.autocast:
+    """The trainer's precision, for what runs outside of it."""
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision())
-    return torch.autocast(device, dtype, enabled=dtype is not None)
+    return torch.autocast(device().type, dtype, enabled=dtype is not None)
 
 
 def describe_device() -> str:
     """The GPU's name, or the CPU with the number of threads used."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    if device().type == "cuda":
+        return torch.cuda.get_device_name(device())
+    return f"CPU, {torch.get_num_threads()} threads"
 
 
 @contextlib.contextmanager

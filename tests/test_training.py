@@ -11,9 +11,10 @@ import torch
 from conftest import assert_one_sentence, listing
 from safetensors.torch import load_file
 
-from s18_utils import presets, training
+from s18_utils import presets, trainer, training
 from s18_utils.data import pets
 from s18_utils.data.batches import StoreData
+from s18_utils.device import device
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.progress import FiniteLoss, History
@@ -477,7 +478,7 @@ def test_a_wrong_name_or_number_is_refused(tmp_path, arguments, parts):
 
 
 def test_the_preset_comes_from_the_environment_or_the_device(monkeypatch):
-    assert presets.default_preset() == ("full" if torch.cuda.is_available() else "quick")
+    assert presets.default_preset() == ("full" if device().type == "cuda" else "quick")
     monkeypatch.setenv("S18_PRESET", "tiny")
     assert presets.default_preset() == "tiny"
     monkeypatch.setenv("S18_PRESET", "huge")
@@ -497,13 +498,13 @@ def test_every_preset_of_the_unets_can_be_built():
 
 def test_precision_is_one_that_the_device_has(monkeypatch):
     assert training.precision() in ("bf16-mixed", "16-mixed", "32-true")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(trainer, "device", lambda: torch.device("cpu"))
     for name in ("avx512_bf16", "amx_tile"):
         monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda: False, raising=False)
     assert training.precision() == "32-true"
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
     assert training.precision() == "bf16-mixed"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(trainer, "device", lambda: torch.device("cuda"))
     for capability, precision in (((9, 0), "bf16-mixed"), ((8, 0), "bf16-mixed"), ((7, 5), "16-mixed")):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda gpu, capability=capability: capability)
         assert training.precision() == precision
