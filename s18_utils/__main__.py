@@ -25,7 +25,7 @@ OutFolder = Annotated[Path | None, typer.Option(help="Folder of the record; by d
 @app.command("list")
 def list_experiments() -> None:
     """Lists the experiments."""
-    from s18_utils.tables import Table
+    from s18_utils.table import Table
 
     rows = [[row.name, row.data, row.title, f"notebooks/{row.notebook}.ipynb"] for row in EXPERIMENTS.values()]
     print(Table(["experiment", "data", "title", "notebook"], rows))
@@ -40,13 +40,24 @@ def fit(
     out: OutFolder = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch of an interrupted run.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train even if there is such a record.")] = False,
+    devices: Annotated[int, typer.Option(help="GPUs of each machine; on a CPU, processes.")] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
+    strategy: Annotated[str, typer.Option(help="How they share the work, in Lightning's words: ddp, …")] = "auto",
+    sync_batchnorm: Annotated[
+        bool, typer.Option("--sync-batchnorm", help="Take batch statistics over all GPUs.")
+    ] = False,
 ) -> None:
     """Trains an experiment, or loads its record if there is one of the same settings and data."""
+    from s18_utils.hardware import Hardware, is_first_process
     from s18_utils.training import train_or_load
 
-    record = train_or_load(experiment, preset, source=source, seeds=seeds, out=out, resume=resume, retrain=retrain)
-    show(record, record.metrics["test"])
-    print(f"record: {record.folder}")
+    hardware = Hardware(devices, nodes, strategy, sync_batchnorm)
+    record = train_or_load(
+        experiment, preset, source=source, seeds=seeds, out=out, resume=resume, retrain=retrain, hardware=hardware
+    )
+    if is_first_process():
+        show(record, record.metrics["test"])
+        print(f"record: {record.folder}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What is shown while a model trains, and the history that is kept of it."""
+"""What is shown while a model trains, and the history that is kept of it; of several processes the first one speaks."""
 
 import math
 import sys
@@ -6,7 +6,9 @@ import time
 from html import escape
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.utilities import rank_zero_only
 
 
 def in_notebook() -> bool:
@@ -16,6 +18,7 @@ def in_notebook() -> bool:
     return getattr(sys.modules["IPython"].get_ipython(), "kernel", None) is not None
 
 
+@rank_zero_only
 def tell(message: str, warning: bool = False) -> None:
     """Says one sentence: a line in a terminal, a box in a notebook, coloured where it warns."""
     if in_notebook():
@@ -58,6 +61,7 @@ class History(L.Callback):
         self.rows.append({"seed": self.seed, "epoch": trainer.current_epoch + 1, "seconds": seconds, **numbers})
         self.show()
 
+    @rank_zero_only
     def show(self) -> None:
         """Updates the table, or prints the last row."""
         if in_notebook():
@@ -102,18 +106,30 @@ class History(L.Callback):
 class FiniteLoss(L.Callback):
     """Stops a run whose loss is no longer a number, with a sentence that says what to do.
 
-    On a GPU it looks every `EVERY` steps only, since looking makes the GPU wait.
+    On a CPU after the step in which it happened. Looking makes a GPU wait, and processes that share a run have to stop
+    together, so there it is noted in the step and looked at when the epoch ends.
     """
 
-    EVERY = 50
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.good_steps = torch.zeros((), dtype=torch.long, device=module.device)
+        self.loss = torch.zeros((), device=module.device)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs, batch, batch_idx: int) -> None:
-        loss = outputs["loss"]
-        if loss.device.type != "cpu" and batch_idx % self.EVERY:
-            return
-        if not math.isfinite(loss.item()):
+        good_so_far = torch.isfinite(self.loss)
+        self.good_steps += good_so_far
+        self.loss = torch.where(good_so_far, outputs["loss"].detach().float(), self.loss)
+        if module.device.type == "cpu" and trainer.world_size == 1:
+            self.look(trainer, module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.look(trainer, module)
+
+    def look(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Ends the run if a loss so far was not finite; `good_steps` then counts up to that step."""
+        loss = self.loss.item()
+        if not trainer.strategy.reduce_boolean_decision(math.isfinite(loss), all=True):
             raise FloatingPointError(
-                f"the loss became {loss.item()} in epoch {trainer.current_epoch + 1}, step {batch_idx + 1}: "
+                f"the loss became {loss} in epoch {trainer.current_epoch + 1}, step {int(self.good_steps)}: "
                 f"train again with a learning rate below {module.hparams.learning_rate:g}"
             )
 

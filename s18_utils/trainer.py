@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from s18_utils.data.batches import mix_seeds
 from s18_utils.device import device
+from s18_utils.hardware import ONE_DEVICE, Hardware
 from s18_utils.progress import TerminalBar, in_notebook
 
 
@@ -28,14 +29,33 @@ class Reseed(L.Callback):
             torch.manual_seed(mix_seeds(self.seed, trainer.current_epoch, trainer.global_rank))
 
 
-def build_trainer(epochs: int, callbacks: list[L.Callback], progress: bool = True) -> L.Trainer:
-    """A Lightning trainer for one device, in the fastest precision it computes in natively."""
+def build_trainer(
+    epochs: int,
+    callbacks: list[L.Callback],
+    hardware: Hardware = ONE_DEVICE,
+    parts: int = 1,
+    progress: bool = True,
+) -> L.Trainer:
+    """A Lightning trainer in the fastest precision that the device computes in natively.
+
+    Args:
+        epochs: how many to train in all.
+        callbacks: Lightning's and ours.
+        hardware: the devices to use.
+        parts: batches whose gradients are accumulated into one step.
+        progress: show a bar, in a terminal.
+    """
     bar = progress and sys.stdout.isatty() and not in_notebook()
     return L.Trainer(
         max_epochs=epochs,
         accelerator=device().type,
-        devices=1,
+        devices=hardware.devices,
+        num_nodes=hardware.nodes,
+        strategy=hardware.strategy,
+        sync_batchnorm=hardware.sync_batchnorm,
         precision=precision(),
+        benchmark=device().type == "cuda",  # cuDNN tries its ways to convolve; shapes stay the same
+        accumulate_grad_batches=parts,
         callbacks=callbacks + ([TerminalBar()] if bar else []),
         logger=False,
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
@@ -75,11 +95,11 @@ def autocast() -> torch.autocast:
     return torch.autocast(device().type, dtype, enabled=dtype is not None)
 
 
-def describe_device() -> str:
-    """The GPU's name, or the CPU with the number of threads used."""
-    if device().type == "cuda":
-        return torch.cuda.get_device_name(device())
-    return f"CPU, {torch.get_num_threads()} threads"
+def describe_device(processes: int = 1) -> str:
+    """The GPU's name, or the CPU with the number of threads used; of so many processes."""
+    one = device()
+    name = torch.cuda.get_device_name(one) if one.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return name if processes == 1 else f"{processes} × {name}"
 
 
 @contextlib.contextmanager

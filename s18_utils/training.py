@@ -1,14 +1,11 @@
 """The one function that trains every experiment: `train_or_load`."""
 
 import functools
-import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
-import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from s18_utils import cvae_plots, plots, records
 from s18_utils.data import DataSet, open_data
@@ -16,10 +13,13 @@ from s18_utils.data.augmentation import augment_labelled, augment_pets
 from s18_utils.data.batches import StoreData
 from s18_utils.errors import InputError
 from s18_utils.experiments import Experiment, get_experiment
+from s18_utils.hardware import ONE_DEVICE, Hardware, is_first_process, wait_for_others
 from s18_utils.presets import Preset, default_preset, get_preset
-from s18_utils.progress import FiniteLoss, History, tell
+from s18_utils.progress import tell
 from s18_utils.records import Record
-from s18_utils.trainer import Reseed, build_trainer, describe_device, precision, quiet, was_interrupted
+from s18_utils.seed_run import Run, train_seed
+from s18_utils.seed_run import score as score  # of notebooks and the command line, too
+from s18_utils.trainer import describe_device, precision
 
 FIGURES = {"unet": plots.figures, "cvae": cvae_plots.figures, "classifier": plots.classifier_figures}
 AUGMENT = {"pets": augment_pets, "mnist": augment_labelled, "cifar10": augment_labelled}
@@ -46,6 +46,7 @@ def train_or_load(
     out: str | Path | None = None,
     resume: bool = False,
     retrain: bool = False,
+    hardware: Hardware = ONE_DEVICE,
 ) -> Record:
     """The record of an experiment: an existing one of the same settings and data, else a newly trained one.
 
@@ -60,15 +61,17 @@ def train_or_load(
         out: folder for the record; by default `runs/<preset>`.
         resume: go on from the last finished epoch of a run that was interrupted.
         retrain: train even if there is such a record.
+        hardware: the devices to train on; by default one.
 
     Raises:
-        InputError: an unknown name, data that can't be had, a folder that can't be written to.
+        InputError: an unknown name, data or devices that can't be had, a folder that can't be written to.
         FloatingPointError: the loss became infinite or no number.
     """
     spec, preset = get_experiment(experiment), preset or default_preset()
     settings = get_preset(experiment, preset)
     if seeds < 1:
         raise InputError(f"seeds is how many times to train, not {seeds}: use 1 or more")
+    hardware.check(settings.batch_size)
     data = open_data(spec.data, settings.size, source or settings.source)
     first = batches_of(data, settings, seed=0)
     if spec.family != "classifier":  # these are trained for an experiment that says it for them
@@ -89,13 +92,13 @@ def train_or_load(
                 "choose another folder, or retrain to replace it"
             )
 
-    helpers = train_helpers(spec, preset, source, out)
+    helpers = train_helpers(spec, preset, source, out, hardware)
     partial = start_folder(records.make_folder(folder.parent) / f".{experiment}.training", config, resume)
     runs: list[Run] = []
     try:
         for seed in range(spec.seed, spec.seed + seeds):
             batches, seed_folder = batches_of(data, settings, seed), partial / f"seed-{seed}"
-            runs.append(train_seed(spec, settings, batches, seed, seed_folder, helpers))
+            runs.append(train_seed(spec, settings, batches, seed, seed_folder, helpers, hardware, resume))
             if runs[-1].interrupted:
                 break
     except FloatingPointError:
@@ -112,21 +115,29 @@ def train_or_load(
             tell(str(error), warning=True)
             raise
         runs[-1].interrupted = True
-    record = write(spec, preset, first, runs, config, folder, helpers)
-    if record.metrics["interrupted"]:
+    if is_first_process():
+        write(spec, preset, first, runs, config, folder, helpers, hardware)
+        if not runs[-1].interrupted:
+            shutil.rmtree(partial)
+    wait_for_others()
+    if runs[-1].interrupted:
         tell(
             f"Interrupted: kept the best weights so far in {folder}; resume to go on from the last epoch.", warning=True
         )
-    else:
-        shutil.rmtree(partial)
-    return record
+    return records.read_record(folder)
 
 
-def train_helpers(spec: Experiment, preset: str, source: str | None, out: str | Path | None) -> dict[str, Record]:
+def train_helpers(
+    spec: Experiment,
+    preset: str,
+    source: str | None,
+    out: str | Path | None,
+    hardware: Hardware = ONE_DEVICE,
+) -> dict[str, Record]:
     """The records of the networks that an experiment leans on, by role; trained first where there are none."""
     helpers = {}
     for role, name in spec.needs.items():
-        helpers[role] = train_or_load(name, preset, source=source, out=out, resume=True)
+        helpers[role] = train_or_load(name, preset, source=source, out=out, resume=True, hardware=hardware)
         if helpers[role].metrics["interrupted"]:
             raise KeyboardInterrupt(f"Interrupted while training {name}: run this again to go on.")
     return helpers
@@ -146,10 +157,8 @@ def load_trained(record: Record, out: str | Path | None = None) -> L.LightningMo
 
 def start_folder(partial: Path, config: dict, resume: bool) -> Path:
     """Makes the folder of a running training, or checks that the one to go on from was run with `config`."""
-    if not resume:
-        shutil.rmtree(partial, ignore_errors=True)
     started = partial / "config.json"
-    if started.is_file():
+    if resume and started.is_file():
         before = records.read_json(started)
         other = [key for key in config if key not in ("seeds", "source") and before.get(key) != config[key]]
         if other:
@@ -157,8 +166,11 @@ def start_folder(partial: Path, config: dict, resume: bool) -> Path:
                 f"the interrupted run in {partial.parent} had another {' and '.join(other)}: "
                 "resume it as it was started, or start again without resume"
             )
-    records.make_folder(partial)
-    records.write_json(started, config)
+    if is_first_process():
+        if not resume:
+            shutil.rmtree(partial, ignore_errors=True)
+        records.make_folder(partial)
+        records.write_json(started, config)
     return partial
 
 
@@ -174,62 +186,6 @@ def is_repeated(kept: Record, config: dict, any_real_data: bool, resume: bool) -
     return not missing or (any_real_data and not kept.synthetic and missing == {"fingerprint"})
 
 
-@dataclass
-class Run:
-    """What training with one seed gave: scores, a history row an epoch, and the best epoch's weights."""
-
-    seed: int
-    test: dict
-    validation: dict
-    history: list[dict]
-    weights: dict[str, torch.Tensor]
-    interrupted: bool = False
-
-
-def train_seed(
-    spec: Experiment, settings: Preset, data: StoreData, seed: int, folder: Path, helpers: dict[str, Record]
-) -> Run:
-    """Trains once, going on from `folder` if an earlier try left something there, and scores the best epoch."""
-    best_file, last_file, result_file = folder / "best.ckpt", folder / "last.ckpt", folder / "result.json"
-    if result_file.is_file():
-        return Run(**json.loads(result_file.read_text()), weights=read_weights(best_file))
-    L.seed_everything(seed, workers=True, verbose=False)
-    module = spec.build(settings.module).to(memory_format=torch.channels_last)
-    if helpers:
-        module.attach(**helpers)
-    monitor, mode = module.monitor
-    history = History(spec.title, seed)
-    # Two files: the best epoch's weights, and all that it takes to go on from the last epoch.
-    keep = {"dirpath": folder, "save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_weights_only=True, **keep)
-    last = ModelCheckpoint(filename="last", **keep)
-    with quiet():
-        trainer = build_trainer(settings.epochs, [Reseed(seed), history, FiniteLoss(), best, last])
-        checkpoint = last_file if last_file.is_file() else None
-        interrupted = was_interrupted(trainer, lambda: trainer.fit(module, data, ckpt_path=checkpoint))
-        if not best_file.is_file():
-            raise KeyboardInterrupt("Interrupted before the first epoch ended: nothing was kept.")
-        weights = read_weights(best_file)
-        module.load_state_dict(weights)
-        test = score(module, data)
-    choose = max if mode == "max" else min
-    row = choose(history.rows, key=lambda row: row[monitor])
-    validation = {name: value for name, value in row.items() if name.startswith("val_")}
-    run = Run(seed, test, validation, history.rows, weights, interrupted)
-    if not interrupted:
-        result_file.write_text(json.dumps({key: value for key, value in vars(run).items() if key != "weights"}))
-    return run
-
-
-def score(module: L.LightningModule, data: StoreData) -> dict:
-    """The module's scores on the whole test split."""
-    with quiet():
-        trainer = build_trainer(1, [], progress=False)
-        if was_interrupted(trainer, lambda: trainer.test(module, data, verbose=False)):
-            raise KeyboardInterrupt("Interrupted while scoring: resume to go on.")
-    return module.test_results
-
-
 def write(
     spec: Experiment,
     preset: str,
@@ -238,7 +194,8 @@ def write(
     config: dict,
     folder: Path,
     helpers: dict[str, Record],
-) -> Record:
+    hardware: Hardware,
+) -> None:
     """Turns finished runs into a record with its figures."""
     history = [row for run in runs for row in run.history]
     test, spread = records.summarise([run.test for run in runs])
@@ -259,7 +216,7 @@ def write(
             "test": len(data.test),
             "fingerprint": data.data.fingerprint,
         },
-        "device": describe_device(),
+        "device": describe_device(hardware.processes),
         "precision": precision(),
         "epochs": max(row["epoch"] for row in history),
         "interrupted": runs[-1].interrupted,
@@ -273,8 +230,4 @@ def write(
     }
     record = Record(folder, metrics, history)
     figures = FIGURES[spec.family](record, module.eval(), data)
-    return records.write_record(record, config, runs[0].weights, figures)
-
-
-def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    records.write_record(record, config, runs[0].weights, figures)

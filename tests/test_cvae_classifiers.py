@@ -22,6 +22,7 @@ from s18_utils.errors import InputError
 from s18_utils.experiments import CLASSIFIERS as ROWS
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.presets import PRESET_NAMES, PRESETS
+from s18_utils.trainer import Reseed, build_trainer, precision, quiet
 from s18_utils.training import train_or_load
 
 SMALL = {
@@ -57,8 +58,8 @@ def grating_data(name: str, train: int = 450, test: int = 100, batch_size: int =
 
 
 def fit(module: ClassifierModule, data: StoreData, epochs: int) -> ClassifierModule:
-    with training.quiet():
-        trainer = training.build_trainer(epochs, [training.Reseed(0)], progress=False)
+    with quiet():
+        trainer = build_trainer(epochs, [Reseed(0)], progress=False)
         trainer.fit(module, data)
     return module
 
@@ -97,7 +98,7 @@ def test_scores_are_those_of_the_whole_split():
     module = new_module("DigitNet")
     scores = training.score(module, data)
     split = data.examples(101)
-    with torch.autocast("cpu", torch.bfloat16, enabled=training.precision() == "bf16-mixed"):
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bf16-mixed"):
         logits = module.eval().cpu()(split["image"]).float()
     assert scores["accuracy"] == pytest.approx((logits.argmax(1) == split["label"]).float().mean().item(), abs=0.011)
     assert scores["loss"] == pytest.approx(F.cross_entropy(logits, split["label"]).item(), rel=1e-2)

@@ -25,6 +25,7 @@ from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.progress import History
 from s18_utils.records import Record, read_record
+from s18_utils.trainer import Reseed, build_trainer, quiet
 from s18_utils.training import train_or_load
 
 NAME = "cvae-mnist"
@@ -45,8 +46,8 @@ def examples(count: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
 
 def fit(module: CVAEModule, epochs: int = 1, batch_size: int = 24):
     data = StoreData(band_set(), batch_size)  # 72 training images
-    with training.quiet():
-        trainer = training.build_trainer(epochs, [training.Reseed(0)], progress=False)
+    with quiet():
+        trainer = build_trainer(epochs, [Reseed(0)], progress=False)
         trainer.fit(module, data)
     return trainer
 

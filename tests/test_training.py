@@ -497,14 +497,14 @@ def test_every_preset_of_the_unets_can_be_built():
 
 
 def test_precision_is_one_that_the_device_has(monkeypatch):
-    assert training.precision() in ("bf16-mixed", "16-mixed", "32-true")
+    assert trainer.precision() in ("bf16-mixed", "16-mixed", "32-true")
     monkeypatch.setattr(trainer, "device", lambda: torch.device("cpu"))
     for name in ("avx512_bf16", "amx_tile"):
         monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda: False, raising=False)
-    assert training.precision() == "32-true"
+    assert trainer.precision() == "32-true"
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert training.precision() == "bf16-mixed"
+    assert trainer.precision() == "bf16-mixed"
     monkeypatch.setattr(trainer, "device", lambda: torch.device("cuda"))
     for capability, precision in (((9, 0), "bf16-mixed"), ((8, 0), "bf16-mixed"), ((7, 5), "16-mixed")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda gpu, capability=capability: capability)
-        assert training.precision() == precision
+        assert trainer.precision() == precision

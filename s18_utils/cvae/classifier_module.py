@@ -47,6 +47,11 @@ class ClassifierModule(L.LightningModule):
         self.slow: list[Tensor] | None = None  # of the checkpoint that training goes on from
         self.test_results: dict = {}
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """What a training step spends its time in."""
+        return [self.net]
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float (N, 10), for `images`, float (N, C, S, S) in [0, 1]."""
         return self.net(images)
@@ -65,7 +70,8 @@ class ClassifierModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = F.cross_entropy(self(batch["image"]).float(), batch["label"], label_smoothing=self.hparams.smoothing)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["label"]))
+        count = len(batch["label"])
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=count, sync_dist=True)
         return loss
 
     def on_train_batch_end(self, outputs, batch: Batch, batch_idx: int) -> None:
@@ -100,7 +106,7 @@ class ClassifierModule(L.LightningModule):
             {"params": [parameter for parameter in learned if parameter.ndim == 1], **shifts},
         ]
         optimiser = torch.optim.SGD(
-            groups, lr=h.learning_rate, momentum=h.momentum, weight_decay=h.weight_decay, nesterov=True
+            groups, lr=h.learning_rate, momentum=h.momentum, weight_decay=h.weight_decay, nesterov=True, fused=True
         )
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: triangle(step / total))

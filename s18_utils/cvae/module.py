@@ -120,6 +120,11 @@ class CVAEModule(L.LightningModule):
         self.frozen.eval()  # its running statistics stay those of real images
         return self
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """What a training step spends its time in."""
+        return [self.vae.encoder, self.vae.decoder, self.frozen]
+
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `ConditionalVAE.forward`."""
         return self.vae(images, labels)
@@ -168,12 +173,13 @@ class CVAEModule(L.LightningModule):
         terms = self.terms(batch["image"], batch["label"], weight)
         logged = {f"train_{name}": value.detach() for name, value in terms.items()}
         logged["train_sigma"] = self.vae.log_sigma.detach().exp()
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch["label"]))
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch["label"]), sync_dist=True)
         return terms["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         terms = self.terms(batch["image"], batch["label"], self.hparams.label_weight)
-        self.log_dict({f"val_{name}": value for name, value in terms.items()}, batch_size=len(batch["label"]))
+        logged = {f"val_{name}": value for name, value in terms.items()}
+        self.log_dict(logged, batch_size=len(batch["label"]), sync_dist=True)
 
     def on_test_start(self) -> None:
         if self.scores is None:
@@ -196,7 +202,7 @@ class CVAEModule(L.LightningModule):
             {"params": [self.vae.log_sigma], "weight_decay": 0.0},
         ]
         peaks = [h.learning_rate, h.learning_rate, 5 * h.learning_rate]
-        optimiser = torch.optim.AdamW(groups, lr=h.learning_rate, betas=(0.9, 0.99))
+        optimiser = torch.optim.AdamW(groups, lr=h.learning_rate, betas=(0.9, 0.99), fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser,
             peaks,

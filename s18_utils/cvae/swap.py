@@ -15,6 +15,7 @@ from s18_utils.cvae.checks import CLASSES
 from s18_utils.cvae.losses import gaussian_nll, kl_divergence, label_loss
 from s18_utils.data.augmentation import gaussian_blur
 from s18_utils.errors import InputError
+from s18_utils.hardware import gather
 
 BLUR_SIGMA = 0.75  # pixels: enough to erase a texture of single pixels, not a stroke
 
@@ -152,7 +153,8 @@ class SwapScores:
         Raises:
             InputError: the judge is no better than chance on these images.
         """
-        rows = {name: torch.cat(parts) for name, parts in self.rows.items()}
+        shares = gather({name: torch.cat(parts) for name, parts in self.rows.items()})
+        rows = {name: torch.cat([share[name] for share in shares]) for name in shares[0]}
         labels, every = rows["label"], torch.arange(CLASSES)
         judged = mean(rows["real"] == labels)
         require_judge(judged, len(labels))

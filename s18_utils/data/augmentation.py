@@ -94,19 +94,21 @@ def augment_labelled(
         images = F.grid_sample(images, grid, align_corners=False)
     if flip:
         images = torch.where(draw(0, 1, 1, 1, 1) < 0.5, images.flip(3), images)
-    if blur and draw(0, 1)[0] < blur:
-        images = gaussian_blur(images, draw(0.3, 1.2)[0].item())
+    if blur:  # by next to nothing where it was not drawn: asking whether it was would make a GPU wait
+        images = gaussian_blur(images, torch.where(draw(0, 1)[0] < blur, draw(0.3, 1.2)[0], 0.0))
     if noise:
         normal = torch.randn(images.shape, generator=generator, device=device)
         images = images + draw(0, noise, 1, 1, 1) * normal
     return images, labels
 
 
-def gaussian_blur(images: Tensor, sigma: float, radius: int = 2) -> Tensor:
-    """Images (N, C, H, W) under a Gaussian of `sigma` pixels, cut at `radius`, edge pixels repeated.
+def gaussian_blur(images: Tensor, sigma: float | Tensor, radius: int = 2) -> Tensor:
+    """Images (N, C, H, W) under a Gaussian of `sigma` pixels, cut at `radius`, edge pixels repeated; as they are at 0.
 
     Two small matrix products, one for each direction: on a CPU several times faster than a convolution of one channel.
     """
+
+    sigma = torch.as_tensor(sigma, device=images.device).clamp_min(1e-3)  # small enough to leave a pixel to itself
 
     def matrix(size: int) -> Tensor:
         taps = torch.arange(-radius, radius + 1, device=images.device)

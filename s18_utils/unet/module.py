@@ -86,6 +86,11 @@ class UNetModule(L.LightningModule):
         self.scores = Scores(len(CLASSES))
         self.test_results: dict = {}
 
+    @property
+    def networks(self) -> list[nn.Module]:
+        """What a training step spends its time in."""
+        return [self.unet]
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float (N, 3, H, W), for `images`, float (N, 3, H, W) in [0, 1]."""
         return self.unet(images)
@@ -97,7 +102,8 @@ class UNetModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.loss(self(batch["image"]), batch["mask"])
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["image"]))
+        count = len(batch["image"])
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=count, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -118,7 +124,7 @@ class UNetModule(L.LightningModule):
 
     def configure_optimizers(self) -> dict:
         rate = self.hparams.learning_rate
-        optimiser = torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=self.hparams.weight_decay)
+        optimiser = torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=self.hparams.weight_decay, fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
