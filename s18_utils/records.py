@@ -27,7 +27,9 @@ from s18_utils.errors import InputError
 from s18_utils.experiments import get_experiment
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy")
-PUBLISHED = Path(__file__).resolve().parent.parent / "figures"  # the records of the repository itself
+HERE = Path(__file__).resolve().parent
+# The records of the repository itself: inside an installed copy, beside the package in a checkout.
+PUBLISHED = HERE / "figures" if (HERE / "figures").is_dir() else HERE.parent / "figures"
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,7 @@ def commit() -> str:
     from s18_utils import __version__
 
     def git(*words: str) -> str:
-        here = Path(__file__).resolve().parent
-        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(["git", "-C", HERE, *words], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         tracked = git("ls-files", "--", __file__)

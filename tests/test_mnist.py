@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchvision.datasets.mnist
 from conftest import REAL_DATA, assert_one_sentence, listing
+from PIL import Image, ImageDraw
 
 from s18_utils.data import mnist, open_data, sources, synthetic
 from s18_utils.data.batches import StoreData
@@ -284,3 +285,73 @@ def test_real_digits_are_white_on_black_and_belong_to_their_labels(real_mnist):
     tests = data.test["image"][:, 0].float() / 255
     guesses = torch.cdist(tests.flatten(1), means.flatten(1)).argmin(dim=1)
     assert (guesses == data.test["label"]).float().mean() > 0.8
+
+
+def drawn_seven(size=(300, 200), paper="white", pen="black", mode="RGB") -> Image.Image:
+    """A seven, higher than wide, not in the middle of its paper."""
+    picture = Image.new(mode, size, paper)
+    ImageDraw.Draw(picture).line([(150, 40), (200, 40), (165, 160)], pen, width=12)
+    return picture
+
+
+def test_a_drawing_fills_mnists_box_and_is_centred_by_its_mass():
+    digit = mnist.normalise_digit(drawn_seven())[0]
+    rows, columns = digit.sum(1), digit.sum(0)
+    assert len(rows.nonzero()) == mnist.BOX
+    assert 8 <= len(columns.nonzero()) <= 12  # 50 to 120, and the pen's width
+    for mass in (rows, columns):
+        assert abs((mass * torch.arange(28)).sum() / mass.sum() - 14) <= 0.5
+    assert digit.max() == 1
+    assert digit.min() == 0
+
+
+def test_paper_pen_and_size_do_not_matter():
+    digit = mnist.normalise_digit(drawn_seven())
+    assert torch.equal(mnist.normalise_digit(drawn_seven(paper="black", pen="white")), digit)
+    assert torch.equal(mnist.normalise_digit(drawn_seven(paper=(255, 255, 255, 0), mode="RGBA")), digit)
+    assert torch.equal(mnist.normalise_digit(drawn_seven(size=(900, 700))), digit)
+    large = mnist.normalise_digit(drawn_seven().resize((1200, 800)))
+    assert (large - digit).abs().mean() < 0.01
+    grey = mnist.normalise_digit(drawn_seven(paper="#d8d4c0", pen="#30306a"))
+    assert (grey - digit).abs().mean() < 0.01
+
+
+def test_a_photograph_lying_on_its_side_is_turned_upright():
+    picture = drawn_seven().rotate(90, expand=True)
+    picture.getexif()[0x0112] = 6  # a camera's word for: turn me by 90 degrees clockwise
+    assert torch.equal(mnist.normalise_digit(picture), mnist.normalise_digit(drawn_seven()))
+
+
+@pytest.mark.parametrize("line", [[(10, 90), (190, 90)], [(90, 10), (90, 190)]])
+def test_a_single_stroke_keeps_its_shape(line):
+    picture = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(picture).line(line, 0, width=10)
+    digit = mnist.normalise_digit(picture)[0]
+    assert sorted([len(digit.sum(0).nonzero()), len(digit.sum(1).nonzero())]) == [1, 20]
+
+
+def test_a_lopsided_drawing_stays_whole():
+    picture = Image.new("L", (200, 200), 255)
+    drawing = ImageDraw.Draw(picture)
+    drawing.ellipse([10, 10, 60, 60], 0)
+    drawing.line([(35, 35), (190, 190)], 0, width=2)
+    digit = mnist.normalise_digit(picture)[0]
+    assert len(digit.sum(0).nonzero()) == len(digit.sum(1).nonzero()) == mnist.BOX
+
+
+def test_an_empty_page_is_refused():
+    noise = np.random.default_rng(0).integers(235, 250, (100, 100), np.uint8)
+    for page in (Image.new("L", (50, 50), 255), Image.fromarray(noise)):
+        with pytest.raises(InputError) as caught:
+            mnist.normalise_digit(page)
+        assert_one_sentence(str(caught.value), "no drawing", "dark on light")
+
+
+def test_digits_of_mnist_stay_what_they_are(real_mnist):
+    differences = []
+    for image in open_data("mnist").test["image"][:200, 0]:
+        large = Image.fromarray(255 - image.numpy()).resize((280, 280), Image.Resampling.NEAREST)
+        again = 255 * mnist.normalise_digit(large)[0]
+        differences.append((again - image.float()).abs().mean())
+    # Of 255. A shift by one pixel makes a difference of 16, and some lie on the edge between two pixels.
+    assert np.quantile(differences, 0.9) < 8

@@ -1,10 +1,15 @@
 """MNIST (LeCun et al. 1998, http://yann.lecun.com/exdb/mnist/): handwritten digits, 28×28, grey.
 
 Read from torchvision's layout, `MNIST/raw` with its four files, or from `mnist.npz` (see `labelled`), or downloaded by
-torchvision into its layout.
+torchvision into its layout. A drawing of one's own becomes such a digit by `normalise_digit`.
 """
 
 from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
 
 from s18_utils.data import labelled, synthetic
 from s18_utils.data.store import Tensors, stamp_files
@@ -15,6 +20,9 @@ URL = "https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz"
 OFFICIAL = 60_000  # training images
 CLASSES = tuple("0123456789")
 SIZE = 28
+BOX = 20  # pixels: the longest side of a digit
+GRAIN = 0.2  # what differs from the paper by less than this share of the strongest stroke is paper, not ink
+FAINT = 25  # and so is what differs by less than this, of 255
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -98,3 +106,41 @@ def read_idx(reader, file: Path):
             f"can't read {file}, it is damaged or no file of MNIST: "
             f"replace it, or delete {file.parent} to have MNIST downloaded again"
         ) from error
+
+
+def normalise_digit(picture: Image.Image) -> Tensor:
+    """A drawing of one digit, centred and scaled as those of MNIST were.
+
+    The ink is what differs from the paper, which is the picture's median. Its bounding box is scaled, antialiased, to
+    20 pixels on its longest side, and put into 28×28 pixels with its centre of mass in row and column 14, counted from
+    0 (LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition", section III.A;
+    the 14 is what one finds in the files).
+
+    Args:
+        picture: of any size and mode, a dark pen on light paper or a light one on dark.
+
+    Returns:
+        float (1, 28, 28) in [0, 1], white on black, the strongest stroke 1.
+
+    Raises:
+        InputError: there is nothing on the paper.
+    """
+    picture = ImageOps.exif_transpose(picture).convert("RGBA")  # upright; what is transparent is white paper
+    grey = np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("L"), np.float32)
+    paper = np.median(grey)
+    ink = paper - grey if paper > 127 else grey - paper
+    ink = np.where(ink > max(GRAIN * ink.max(), FAINT), ink, 0)
+    rows, columns = ink.any(1).nonzero()[0], ink.any(0).nonzero()[0]
+    if not len(rows):
+        raise InputError("there is no drawing in this picture: draw one digit, dark on light paper or light on dark")
+    ink = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    scale = BOX / max(ink.size)
+    digit = np.asarray(ink.resize([max(1, round(side * scale)) for side in ink.size], Image.Resampling.BILINEAR))
+    digit = digit / digit.max()
+    image, corner = torch.zeros(1, SIZE, SIZE), []
+    for side, mass in zip(digit.shape, (digit.sum(1), digit.sum(0)), strict=True):
+        centre = (mass * np.arange(side)).sum() / mass.sum()
+        corner.append(min(max(round(SIZE / 2 - centre), 0), SIZE - side))  # a lopsided digit stays whole
+    top, left = corner
+    image[0, top : top + digit.shape[0], left : left + digit.shape[1]] = torch.from_numpy(digit)
+    return image

@@ -1,0 +1,230 @@
+"""The notebooks' first cell, on machines that know nothing of the project: Colab, and Kaggle without a network.
+
+Such a machine is a virtual environment that sees what the platforms bring and nothing else. In place of a registry
+there is a folder of wheels, packed from what is installed here.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from packaging.requirements import Requirement
+
+import s18_utils
+from s18_utils.experiments import EXPERIMENTS
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = ROOT / "notebooks" / "01_unet_maxpool_transpose_bce.ipynb"
+SOURCE = next(cell.source for cell in nbformat.read(NOTEBOOK, 4).cells if cell.cell_type == "code")
+KEPT = ("torch", "torchvision", "numpy")
+PLATFORM = (*KEPT, "matplotlib", "ipywidgets", "ipykernel", "pip")
+REGISTRY = ("lightning", "torchmetrics", "safetensors", "platformdirs")
+WHERE = "import s18_utils; print(s18_utils.__file__)"
+
+
+def with_dependencies(*names: str) -> dict[str, metadata.Distribution]:
+    """The installed distributions of these names and of all that they need, by name."""
+    found, seen, waiting = {}, set(), [Requirement(name) for name in names]
+    while waiting:
+        need = waiting.pop()
+        if str(need) in seen:
+            continue
+        seen.add(str(need))
+        part = metadata.distribution(need.name)
+        found[part.name.lower()] = part
+        for line in part.requires or []:
+            further = Requirement(line)
+            if further.marker is None or any(further.marker.evaluate({"extra": it}) for it in need.extras or {""}):
+                waiting.append(further)
+    return found
+
+
+def pack(part: metadata.Distribution, folder: Path) -> None:
+    """Makes an installed distribution a wheel again."""
+    tag = re.search(r"^Tag: (\S+)", part.read_text("WHEEL"), re.M)[1]
+    name = f"{part.name.replace('-', '_')}-{part.version}-{tag}.whl"
+    with zipfile.ZipFile(folder / name, "w") as wheel:
+        for file in part.files:
+            if file.parts[0] != ".." and file.suffix != ".pyc":
+                wheel.write(file.locate(), str(file))
+
+
+def no_network(**more: str) -> dict[str, str]:
+    """An environment in which whatever asks for the network fails at once."""
+    ours = ("PYTHON", "PIP_", "S18_", "JUPYTER", "VIRTUAL_ENV")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    dead = "http://127.0.0.1:9"
+    return clean | {"http_proxy": dead, "https_proxy": dead, "PIP_RETRIES": "0"} | more
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    """A repository with the files of this one, at the tag that the cell asks for."""
+    folder = tmp_path_factory.mktemp("repository")
+    for name in ("s18_utils", "figures"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    git = ["git", "-C", folder, "-c", "user.name=Test", "-c", "user.email=test@localhost"]
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "All"], ["tag", "v0.1.0"]):
+        subprocess.run([*git, *words], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory) -> Path:
+    """Wheels of all that the platforms may lack, and of what the package is built with."""
+    folder = tmp_path_factory.mktemp("registry")
+    for name in with_dependencies(*REGISTRY).keys() - with_dependencies(*PLATFORM).keys() | {"setuptools"}:
+        pack(metadata.distribution(name), folder)
+    return folder
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Makes a machine that has these distributions alone, and gives its Python."""
+
+    def make(*names: str) -> Path:
+        platform = tmp_path / "platform"
+        platform.mkdir()
+        for part in with_dependencies(*names).values():
+            for entry in {file.parts[0] for file in part.files} - {"..", "__pycache__"}:
+                if not (platform / entry).exists():
+                    (platform / entry).symlink_to(part.locate_file(entry))
+        venv.create(tmp_path / "machine")
+        site = next((tmp_path / "machine").glob("lib/python*/site-packages"))
+        (site / "platform.pth").write_text(str(platform))
+        return tmp_path / "machine" / "bin" / "python"
+
+    return make
+
+
+def run_cell(python: Path, folder: Path, cell: str = SOURCE, **environment: str) -> tuple[str, Path]:
+    """Runs the cell in a folder; gives what it printed, and where s18_utils was imported from after it."""
+    run = subprocess.run(
+        [python, "-c", f"{cell}\n{WHERE}"],
+        cwd=folder,
+        env=no_network(**environment),
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    *said, where = run.stdout.splitlines()
+    return "\n".join(said), Path(where)
+
+
+def run_notebook(python: Path, folder: Path, cells: list, **environment: str) -> list:
+    """Executes cells in a kernel of that Python, started in a folder, and gives them back with their outputs."""
+    kernel = folder.parent / "jupyter" / "kernels" / "machine"
+    kernel.mkdir(parents=True)
+    command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "machine", "language": "python"}))
+    os.environ["JUPYTER_PATH"] = str(kernel.parents[1])
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    client = NotebookClient(notebook, kernel_name="machine", resources={"metadata": {"path": str(folder)}})
+    client.execute(env=no_network(**environment))
+    return notebook.cells
+
+
+def test_addresses_and_requirements_are_those_of_the_project():
+    repository = re.search(r'Repository = "(\S+)"', (ROOT / "pyproject.toml").read_text())[1]
+    assert f'REPOSITORY, TAG = "{repository}", "v{s18_utils.__version__}"\n' in SOURCE
+    needed = re.findall(r'"([^"]+)"', re.search(r"NEEDED = \[(.+)\]", SOURCE)[1])
+    assert set(needed) <= set((ROOT / "requirements.txt").read_text().splitlines())
+
+
+def test_on_colab_the_notebook_alone_installs_what_is_missing_and_runs(
+    machine, repository, registry, tmp_path, shared_store, monkeypatch
+):
+    monkeypatch.setenv("JUPYTER_PATH", "")  # so that it is restored
+    (tmp_path / "content").mkdir()
+    report = (
+        "import importlib.metadata, json, s18_utils\n"
+        "from s18_utils.records import PUBLISHED\n"
+        f"versions = {{name: importlib.metadata.version(name) for name in {KEPT}}}\n"
+        "records = [file.parent.name for file in PUBLISHED.rglob('metrics.json')]\n"
+        "print(json.dumps([versions, s18_utils.__file__, records]))"
+    )
+    cells = run_notebook(
+        machine(*PLATFORM),
+        tmp_path / "content",
+        [*nbformat.read(NOTEBOOK, 4).cells, nbformat.v4.new_code_cell(report)],
+        S18_REPOSITORY=f"file://{repository}",
+        S18_PRESET="tiny",
+        S18_DATA=str(shared_store),
+        PIP_NO_INDEX="1",
+        PIP_FIND_LINKS=str(registry),
+    )
+    versions, where, records = json.loads(cells[-1].outputs[0].text)
+    assert versions == {name: metadata.version(name) for name in KEPT}
+    assert Path(where).is_relative_to(tmp_path / "machine")
+    assert set(records) >= set(EXPERIMENTS)
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert [output.text for output in outputs if output.get("name") == "stderr"] == []
+
+
+def test_on_kaggle_without_a_network_wheels_and_data_are_found_among_the_inputs(
+    machine, repository, registry, tmp_path
+):
+    inputs, working = tmp_path / "input", tmp_path / "working"
+    working.mkdir()
+    wheels = shutil.copytree(registry, inputs / "s18-wheels" / "wheels")
+    build = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", f"--wheel-dir={wheels}", repository]
+    subprocess.run(build, check=True, env=no_network(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(registry)))
+    digits = {f"x_{split}": np.zeros((10, 28, 28), np.uint8) for split in ("train", "test")}
+    labels = {f"y_{split}": np.arange(10) for split in ("train", "test")}
+    (inputs / "mnist").mkdir()
+    np.savez(inputs / "mnist" / "mnist.npz", **digits, **labels)
+    python = machine(*PLATFORM)
+
+    said, where = run_cell(python, working, SOURCE.replace("/kaggle/input", str(inputs)))
+
+    assert said == f"Using s18_utils from {wheels}"
+    assert where.is_relative_to(tmp_path / "machine")
+    opened = subprocess.run(
+        [
+            python,
+            "-c",
+            "import pathlib\n"
+            "from s18_utils.data import open_data, sources\n"
+            f"sources.KAGGLE_INPUT = pathlib.Path({str(inputs)!r})\n"
+            "print(open_data('mnist').source)",
+        ],
+        env=no_network(S18_DATA=str(tmp_path / "data")),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert opened.stdout == "kaggle\n"
+
+
+def test_a_clone_among_kaggles_inputs_is_used_as_it_is(machine, repository, tmp_path):
+    clone = shutil.copytree(repository, tmp_path / "input" / "datasets" / "s18")
+    cell = SOURCE.replace("/kaggle/input", str(tmp_path / "input"))
+    said, where = run_cell(machine(*PLATFORM, *REGISTRY), tmp_path, cell)
+    assert where == clone / "s18_utils" / "__init__.py"
+
+
+@pytest.mark.parametrize("folder", [".", "notebooks"])
+def test_a_checkout_around_the_notebook_is_used_as_it_is(machine, repository, tmp_path, folder):
+    checkout = shutil.copytree(repository, tmp_path / "checkout")
+    (checkout / "notebooks").mkdir()
+    said, where = run_cell(machine(*PLATFORM, *REGISTRY), checkout / folder)
+    assert where == checkout / "s18_utils" / "__init__.py"
+
+
+def test_where_it_can_be_imported_nothing_happens(machine, repository, tmp_path):
+    said, where = run_cell(machine(*PLATFORM), tmp_path, PYTHONPATH=str(repository))
+    assert said == ""
+    assert where == repository / "s18_utils" / "__init__.py"
