@@ -139,33 +139,27 @@ def readme(file: Annotated[Path, typer.Argument(help="The file to write to.")] =
     file.write_text(insert_results(file.read_text()))
 
 
-bench = typer.Typer(
-    help="Measures what the fast paths gain, as ratios. Without a name: everything.", no_args_is_help=False
-)
-app.add_typer(bench, name="bench", invoke_without_command=True)
+@app.command()
+def bench(
+    name: Annotated[str | None, typer.Argument(help="One measurement; by default all of them.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file as well.")] = None,
+) -> None:
+    """Measures what the fast paths gain and what things cost: imports, data, train, loop, epochs, peak, …"""
+    import json
 
+    from s18_utils import bench
+    from s18_utils.records import make_folder
+    from s18_utils.trainer import describe_device
 
-@bench.callback()
-def bench_all(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        bench_data()
-        bench_train()
-
-
-@bench.command("data")
-def bench_data() -> None:
-    """Batches from the store against torchvision's data set in a DataLoader."""
-    from s18_utils.bench import bench_data
-
-    print(bench_data())
-
-
-@bench.command("train")
-def bench_train() -> None:
-    """The training step against plain fp32."""
-    from s18_utils.bench import bench_train
-
-    print(bench_train())
+    if json_file:
+        make_folder(json_file.absolute().parent)
+    numbers = {"device": describe_device()}
+    print(numbers["device"])
+    for measure, measured in bench.run(name):
+        numbers[measure] = {"title": measured.title, "rows": measured.rows}
+        print(f"\n{measure}: {measured.title}\n{measured.table()}", flush=True)
+    if json_file:
+        json_file.write_text(json.dumps(numbers, indent=2) + "\n")
 
 
 def show(record, scores: dict) -> None:

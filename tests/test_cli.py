@@ -1,9 +1,11 @@
 """The command line: the same results as the functions, and one line for what the user can mend."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ from PIL import Image
 
 from s18_utils import __main__ as command_line
 from s18_utils import bench, notebooks, tables
+from s18_utils.bench.timing import Measurement
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import find_record
-from s18_utils.tables import SCORES, Table, insert_results
+from s18_utils.tables import SCORES, insert_results
 from s18_utils.training import train_or_load
 from s18_utils.unet import UNetModule
 
@@ -191,15 +194,24 @@ def test_a_notebook_that_fails_is_an_exit_status(run, monkeypatch, tmp_path, sta
     assert run("run", "--out", tmp_path)[0] == status
 
 
-@pytest.mark.parametrize(("words", "called"), [((), ["data", "train"]), (("data",), ["data"]), (("train",), ["train"])])
-def test_bench_measures_what_was_asked_for(run, monkeypatch, words, called):
-    calls = []
-    for name in ("data", "train"):
-        monkeypatch.setattr(bench, f"bench_{name}", lambda name=name: calls.append(name) or Table([name], [["ratio"]]))
-    status, output, _ = run("bench", *words)
+def test_bench_prints_a_table_and_writes_json(run, monkeypatch, tmp_path):
+    def measured(name: str) -> Measurement:
+        return Measurement(f"about {name}", [{"way": "plain", "ratio": 1.0}, {"way": "ours", "ratio": 2.5}])
+
+    monkeypatch.setattr(bench, "measures", lambda: {name: partial(measured, name) for name in ("data", "swap")})
+    status, output, _ = run("bench", "--json", tmp_path / "new" / "bench.json")
     assert status == 0
-    assert calls == called
-    assert output.count("ratio") == len(called)
+    assert "data: about data" in output
+    assert re.search(r"^ours +2.5$", output, re.MULTILINE)
+    numbers = json.loads((tmp_path / "new" / "bench.json").read_text())
+    assert list(numbers) == ["device", "data", "swap"]
+    assert numbers["swap"]["rows"][1] == {"way": "ours", "ratio": 2.5}
+    status, output, _ = run("bench", "swap")
+    assert "about swap" in output
+    assert "about data" not in output
+    status, _, errors = run("bench", "speed")
+    assert status == 2
+    assert_one_sentence(errors.removeprefix("error: ").strip(), "unknown measurement 'speed'", "data, swap")
 
 
 def test_swap_draws_the_composite_and_prints_the_agreement(run, tmp_path):
