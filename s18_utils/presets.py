@@ -55,7 +55,7 @@ PRESETS = {
         "tiny": Preset(28, 4, 32, {"settings": DIGIT_NET["tiny"], "learning_rate": 0.1}, **TINY),
         "quick": Preset(28, 4, 512, {"settings": DIGIT_NET["quick"]}, augment=DIGIT_AUGMENT | {"noise": 0.3}),
         "full": Preset(
-            28, 30, 512, {"settings": DIGIT_NET["full"]}, augment=DIGIT_AUGMENT | {"noise": 0.3, "shear": 0.15}
+            28, 20, 512, {"settings": DIGIT_NET["full"]}, augment=DIGIT_AUGMENT | {"noise": 0.3, "shear": 0.15}
         ),
     },
     "judge-mnist": {
@@ -63,7 +63,7 @@ PRESETS = {
         "quick": Preset(28, 3, 512, {"learning_rate": 0.2}, augment=DIGIT_AUGMENT | {"noise": 0.2}),
         "full": Preset(
             28,
-            30,
+            16,
             512,
             {"settings": {"widths": [32, 96]}, "learning_rate": 0.2},
             augment=DIGIT_AUGMENT | {"noise": 0.2},

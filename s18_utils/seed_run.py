@@ -96,4 +96,12 @@ def score(module: L.LightningModule, data: StoreData, hardware: Hardware = ONE_D
 
 
 def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    """A checkpoint's weights as they are kept: in half precision, and what is scored is what is kept."""
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return {name: halved(values) for name, values in weights.items()}
+
+
+def halved(values: torch.Tensor) -> torch.Tensor:
+    """Floats in half precision, unless one of them would become infinite there."""
+    half = values.half() if values.is_floating_point() else values
+    return half if half.isfinite().all() else values
