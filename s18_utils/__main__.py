@@ -91,8 +91,7 @@ def swap(
     if get_experiment(experiment).family != "cvae":
         raise InputError(f"{experiment} has no labels to swap: choose cvae-mnist or cvae-cifar10")
     record = existing_record(experiment, preset, out)
-    data = training.build_data(experiment, record.metrics["preset"], "synthetic" if record.synthetic else None)
-    figure = cvae_plots.composite(record, training.load_trained(record, out), data, seed)
+    figure = cvae_plots.composite(record, training.load_trained(record, out), seed)
     figure.savefig(make_folder(file.absolute().parent) / file.name)
     test = record.metrics["test"]
     swaps = 9 * record.metrics["data"]["test"]
@@ -107,7 +106,7 @@ def existing_record(experiment: str, preset: str | None, out: Path | None):
     from s18_utils.presets import default_preset
     from s18_utils.records import find_record
 
-    preset = preset or default_preset()
+    preset = preset or default_preset(experiment)
     record = find_record(experiment, preset, out)
     if record is None:
         command = f"fit {experiment} --preset {preset}"

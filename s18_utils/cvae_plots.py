@@ -22,9 +22,9 @@ def figures(record: Record, module: CVAEModule, data: StoreData) -> dict[str, Fi
     """The pictures of a conditional VAE's record."""
     return {
         "curves": curves(record),
-        "composite": composite(record, module, data),
-        "all_labels": all_labels(record, module, data),
-        "reconstructions": reconstructions(record, module, data),
+        "composite": composite(record, module),
+        "all_labels": all_labels(record, module),
+        "reconstructions": reconstructions(record, module),
         "samples": samples(record, module),
         "matrix": matrix(record),
     }
@@ -41,16 +41,16 @@ def examples(data: StoreData, count: int = 24) -> Figure:
     return figure
 
 
-def composite(record: Record, module: CVAEModule, data: StoreData, seed: int = 0) -> Figure:
+def composite(record: Record, module: CVAEModule, seed: int = 0) -> Figure:
     """25 test images, each beside itself drawn under a label that is not its own.
 
     Each pair is titled *true → asked*, in green where the judge reads what was asked, else in red with what it read.
     """
-    batch = data.examples(25)
+    batch = record.examples(25)
     asked = mismatched_labels(batch["label"], torch.Generator().manual_seed(seed))
     drawings = module.swap(batch["image"], batch["label"], asked)
     read = module.scores.read(drawings)
-    names = class_names(data.data.name, data.data.source)
+    names = names_of(record)
     figure, axes = new_figure(f"{record.title()}: input | drawn under a wrong label", 5, 5, width=9, height=6.2)
     tiles = zip(batch["image"], drawings, batch["label"], asked, read, strict=True)
     for axis, (image, drawing, true, wanted, got) in zip(axes.flat, tiles, strict=False):
@@ -63,10 +63,10 @@ def composite(record: Record, module: CVAEModule, data: StoreData, seed: int = 0
     return figure
 
 
-def all_labels(record: Record, module: CVAEModule, data: StoreData, count: int = 8) -> Figure:
+def all_labels(record: Record, module: CVAEModule, count: int = 8) -> Figure:
     """Test images, each drawn under all ten labels; its own is framed."""
-    batch = data.examples(count)
-    names = class_names(data.data.name, data.data.source)
+    batch = record.examples(count)
+    names = names_of(record)
     title = f"{record.title()}: each input under all ten labels"
     figure, axes = new_figure(
         title, len(batch["label"]), CLASSES + 1, width=9.5, height=0.95 * len(batch["label"]) + 0.6
@@ -92,9 +92,9 @@ def draw_all(module: CVAEModule, image: Tensor, label: Tensor) -> Tensor:
     return module.swap(image.expand(CLASSES, -1, -1, -1), label.expand(CLASSES), every)
 
 
-def reconstructions(record: Record, module: CVAEModule, data: StoreData, count: int = 12) -> Figure:
+def reconstructions(record: Record, module: CVAEModule, count: int = 12) -> Figure:
     """Test images above themselves drawn under their own label."""
-    batch = data.examples(count)
+    batch = record.examples(count)
     drawn = module.reconstruct(batch["image"], batch["label"])
     title = f"{record.title()}: drawn under their own label"
     figure, axes = new_figure(title, 2, len(drawn), width=0.95 * len(drawn), height=2.5)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from s18_utils.device import device
 from s18_utils.errors import check_choice
 from s18_utils.experiments import get_experiment
+from s18_utils.records import PUBLISHED, read_record
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,13 @@ PRESETS = {
         "quick": Preset(28, 2, 256, {"classifier_settings": DIGIT_NET["quick"], "latent": 16, "label_weight": 100.0}),
         "full": Preset(
             28,
-            60,
+            12,
             256,
             {
                 "classifier_settings": DIGIT_NET["full"],
                 "latent": 24,
-                "decoder_widths": [80, 80, 48],
-                "decoder_depth": 1,
-                "label_weight": 250.0,
+                "decoder_widths": [96, 80, 40],
+                "label_weight": 200.0,
             },
         ),
     },
@@ -174,9 +174,16 @@ PRESETS = {
 PRESET_NAMES = ("tiny", "quick", "full")
 
 
-def default_preset() -> str:
-    """`$S18_PRESET`, or `full` on a GPU and `quick` on a CPU."""
-    preset = os.environ.get("S18_PRESET") or ("full" if device().type == "cuda" else "quick")
+def default_preset(experiment: str | None = None) -> str:
+    """`$S18_PRESET`, or `full` on a GPU and `quick` on a CPU.
+
+    On a CPU, too, it is `full` for an experiment whose weights at `full` come with the repository.
+    """
+    preset = os.environ.get("S18_PRESET")
+    if not preset:
+        published = read_record(PUBLISHED / experiment) if experiment else None
+        ready = published and published.has_weights and published.metrics["preset"] == "full"
+        preset = "full" if ready or device().type == "cuda" else "quick"
     check_choice("preset", preset, PRESET_NAMES)
     return preset
 

@@ -2,6 +2,7 @@
 
 A record is a folder `<out>/<experiment>/` with `metrics.json` (what, on what, how good), `history.csv` (a row per seed
 and epoch), `config.json` and `weights.safetensors` (the first seed's model, no pickles) and the PNGs drawn from them.
+A conditional VAE's has `examples.safetensors` too: test images to draw anew where there are no data at hand.
 """
 
 import csv
@@ -12,7 +13,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from s18_utils.data.batches import Batch, evenly_spread, to_floats
 from s18_utils.data.sources import make_writable
 from s18_utils.errors import InputError
 from s18_utils.experiments import get_experiment
@@ -34,11 +36,15 @@ PUBLISHED = HERE / "figures" if (HERE / "figures").is_dir() else HERE.parent / "
 
 @dataclass(frozen=True)
 class Record:
-    """One run: `metrics` as in `metrics.json`, `history` as a list of rows, and the folder they are in."""
+    """One run: `metrics` as in `metrics.json`, `history` as a list of rows, and the folder they are in.
+
+    `kept` are some of its test images with their labels, uint8, for those families whose pictures need them.
+    """
 
     folder: Path
     metrics: dict
     history: list[dict]
+    kept: Batch = field(default_factory=dict)
 
     @cached_property
     def config(self) -> dict:
@@ -57,6 +63,18 @@ class Record:
         """The experiment's title, with the word *synthetic* where the data were."""
         title = get_experiment(self.metrics["experiment"]).title
         return f"{title} (synthetic data)" if self.synthetic else title
+
+    @property
+    def published(self) -> bool:
+        """Whether it is one of the repository's own."""
+        return self.folder.parent == PUBLISHED
+
+    def examples(self, count: int) -> Batch:
+        """Up to `count` of the test images that it keeps, always the same, as a float batch; an InputError if none."""
+        if not self.kept:
+            raise InputError(f"{self.folder} keeps no test images: train {self.metrics['experiment']} again")
+        rows = evenly_spread(len(self.kept["label"]), count)
+        return to_floats({name: values[rows] for name, values in self.kept.items()})
 
     def model(self) -> torch.nn.Module:
         """The trained module, in evaluation mode, on the CPU.
@@ -91,7 +109,14 @@ def read_record(folder: Path) -> Record | None:
             history = [{name: number(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
     except (OSError, ValueError, TypeError) as error:
         raise damaged(folder / "history.csv", error) from error
-    return Record(folder, metrics, history)
+    return Record(folder, metrics, history, read_examples(folder / "examples.safetensors"))
+
+
+def read_examples(file: Path) -> Batch:
+    try:
+        return load_file(file) if file.is_file() else {}
+    except (OSError, SafetensorError) as error:
+        raise damaged(file, error) from error
 
 
 def find_record(experiment: str, preset: str, out: Path | None = None) -> Record | None:
@@ -133,8 +158,11 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
             writer = csv.DictWriter(file, names, lineterminator="\n")
             writer.writeheader()
             writer.writerows(record.history)
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial / "weights.safetensors")
-        (partial / "weights.safetensors").chmod(0o644)  # safetensors writes private files
+        for name, tensors in {"weights": weights, "examples": record.kept}.items():
+            if tensors:
+                file = partial / f"{name}.safetensors"
+                save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+                file.chmod(0o644)  # safetensors writes private files
         for name, figure in figures.items():
             figure.savefig(partial / f"{name}.png")
         partial.chmod(0o755)  # temporary folders are private

@@ -22,12 +22,13 @@ from s18_utils.seed_run import score as score  # of notebooks and the command li
 from s18_utils.trainer import describe_device, precision
 
 FIGURES = {"unet": plots.figures, "cvae": cvae_plots.figures, "classifier": plots.classifier_figures}
+EXAMPLES = {"cvae": 100}  # test images kept with a record, for its pictures and the widget
 AUGMENT = {"pets": augment_pets, "mnist": augment_labelled, "cifar10": augment_labelled}
 
 
 def build_data(experiment: str, preset: str | None = None, source: str | None = None, seed: int = 0) -> StoreData:
     """The data module of an experiment; see `open_data` for what can go wrong."""
-    settings = get_preset(experiment, preset or default_preset())
+    settings = get_preset(experiment, preset or default_preset(experiment))
     data = open_data(get_experiment(experiment).data, settings.size, source or settings.source)
     return batches_of(data, settings, seed)
 
@@ -67,7 +68,7 @@ def train_or_load(
         InputError: an unknown name, data or devices that can't be had, a folder that can't be written to.
         FloatingPointError: the loss became infinite or no number.
     """
-    spec, preset = get_experiment(experiment), preset or default_preset()
+    spec, preset = get_experiment(experiment), preset or default_preset(experiment)
     settings = get_preset(experiment, preset)
     if seeds < 1:
         raise InputError(f"seeds is how many times to train, not {seeds}: use 1 or more")
@@ -83,7 +84,8 @@ def train_or_load(
     kept = records.find_record(experiment, preset, out)
     if kept and not retrain:
         asked_for_real = (source or settings.source) != "synthetic"
-        if is_repeated(kept, config, any_real_data=asked_for_real and data.source == "synthetic", resume=resume):
+        any_real_data = asked_for_real and (data.source == "synthetic" or kept.published)
+        if is_repeated(kept, config, any_real_data, resume):
             tell(f"Loaded the record of {experiment}: {plots.provenance(kept)}", warning=kept.synthetic)
             return kept
         if kept.folder == folder and kept.metrics["preset"] != preset:
@@ -177,7 +179,8 @@ def start_folder(partial: Path, config: dict, resume: bool) -> Path:
 def is_repeated(kept: Record, config: dict, any_real_data: bool, resume: bool) -> bool:
     """Whether a run with `config` would only repeat the record that was kept.
 
-    With `any_real_data` a record trained on real data serves as well: for a reader who has none at hand.
+    With `any_real_data` a record trained on other real data serves as well: for a reader who has none at hand, or
+    another copy of the set than the one that the repository's own weights were trained on.
     """
     if not kept.has_weights or (kept.metrics["interrupted"] and resume):
         return False
@@ -228,6 +231,7 @@ def write(
         "test": test,
         "spread": spread,
     }
-    record = Record(folder, metrics, history)
+    examples = data.stored_examples(EXAMPLES[spec.family]) if spec.family in EXAMPLES else {}
+    record = Record(folder, metrics, history, examples)
     figures = FIGURES[spec.family](record, module.eval(), data)
     records.write_record(record, config, runs[0].weights, figures)

@@ -64,19 +64,20 @@ def equal(first: dict, second: dict) -> bool:
 
 
 def test_terms_are_the_losses_and_the_loss_is_their_weighted_sum():
-    module = new_module(kl_weight=2.0).eval()
+    module = new_module(kl_weight=2.0, true_share=0.5, code_weight=0.25).eval()
     images, labels = examples()
     terms = module.terms(images, labels, 3.0)
     drawn, mu, logvar = module(images, labels)
     torch.testing.assert_close(terms["nll"], gaussian_nll(drawn, images, module.vae.log_sigma).mean())
     torch.testing.assert_close(terms["kl"], kl_divergence(mu, logvar).mean())
     torch.testing.assert_close(terms["label_true"], label_loss(module.frozen(drawn), labels).mean())
-    loss = terms["nll"] + 2 * terms["kl"] + 3 * (terms["label_true"] + terms["label_swapped"])
+    labelled = 0.5 * terms["label_true"] + terms["label_swapped"]
+    loss = terms["nll"] + 2 * terms["kl"] + 3 * labelled + 0.25 * terms["code"]
     torch.testing.assert_close(terms["loss"], loss)
 
 
 def test_without_a_label_weight_the_loss_is_that_of_a_plain_conditional_vae():
-    module = new_module().eval()
+    module = new_module(code_weight=0.0).eval()
     terms = module.terms(*examples(), 0.0)
     torch.testing.assert_close(terms["loss"], terms["nll"] + terms["kl"])
 
@@ -88,6 +89,26 @@ def test_the_swapped_term_asks_for_the_asked_label_not_the_true_one(monkeypatch)
     monkeypatch.setattr(cvae_module, "mismatched_labels", lambda *_: asked)
     expected = label_loss(module.frozen(module.swap(images, labels, asked)), asked).mean()
     torch.testing.assert_close(module.terms(images, labels, 1.0)["label_swapped"], expected)
+
+
+def test_the_code_term_reads_the_code_of_the_input_in_the_swapped_drawing(monkeypatch):
+    module = new_module().eval()
+    images, labels = examples()
+    asked = (labels + 4) % 10
+    monkeypatch.setattr(cvae_module, "mismatched_labels", lambda *_: asked)
+    mu, logvar = module.vae.encode(module.swap(images, labels, asked), asked)
+    code, _ = module.vae.encode(images, labels)
+    expected = -torch.distributions.Normal(mu, (0.5 * logvar).exp()).log_prob(code).sum(1).mean()
+    torch.testing.assert_close(module.terms(images, labels, 0.0)["code"], expected)
+
+
+def test_the_code_term_leaves_the_encoders_statistics_to_images():
+    module, plain = new_module(code_weight=1.0), new_module(code_weight=0.0)
+    for each in (module, plain):
+        torch.manual_seed(0)
+        each.train().terms(*examples(), 0.0)
+        assert each.vae.encoder.training
+    assert equal(snapshot(module.vae.encoder), snapshot(plain.vae.encoder))
 
 
 def test_labels_asked_in_training_are_wrong_ones_and_change_from_step_to_step(monkeypatch):

@@ -20,7 +20,7 @@ MATRIX = [[round(0.01 * (10 * true + asked), 2) for asked in range(10)] for true
 COLOUR = {"channels": 3, "side": 32}
 
 
-def record_of(source: str = "synthetic", name: str = "mnist", epochs: int = 3) -> Record:
+def record_of(source: str = "synthetic", name: str = "mnist", epochs: int = 3, data: StoreData | None = None) -> Record:
     metrics = sample_metrics(
         experiment=f"cvae-{name}",
         data=sample_metrics()["data"] | {"source": source, "name": name},
@@ -32,7 +32,7 @@ def record_of(source: str = "synthetic", name: str = "mnist", epochs: int = 3) -
         | {f"{split}_{term}": epoch + number for number, term in enumerate(terms) for split in ("train", "val")}
         for epoch in range(1, epochs + 1)
     ]
-    return Record(None, metrics, rows)
+    return Record(None, metrics, rows, (data or data_of()).stored_examples(100))
 
 
 def module_of(painter: Painter) -> CVAEModule:
@@ -87,10 +87,9 @@ def test_examples_stand_above_their_classes(count):
 
 
 def test_the_composite_shows_25_pairs_under_labels_that_are_not_their_own():
-    data = data_of()
-    figure = cvae_plots.composite(record_of(), module_of(Painter()), data)
+    figure = cvae_plots.composite(record_of(), module_of(Painter()))
     assert len(figure.axes) == 25
-    examples = data.examples(25)
+    examples = record_of().examples(25)
     for axis, image, label in zip(figure.axes, examples["image"], examples["label"], strict=True):
         true, asked = axis.get_title().split(" → ")
         assert true == str(label.item())
@@ -102,14 +101,14 @@ def test_the_composite_shows_25_pairs_under_labels_that_are_not_their_own():
         assert (picture[:, 28] == 1).all()
         assert row_of_light(picture[:, 29:]) == int(asked)
         assert to_hex(axis.title.get_color()) == cvae_plots.RIGHT
-    again = cvae_plots.composite(record_of(), module_of(Painter()), data)
-    other = cvae_plots.composite(record_of(), module_of(Painter()), data, seed=1)
+    again = cvae_plots.composite(record_of(), module_of(Painter()))
+    other = cvae_plots.composite(record_of(), module_of(Painter()), seed=1)
     titles = [[axis.get_title() for axis in drawn.axes] for drawn in (figure, again, other)]
     assert titles[0] == titles[1] != titles[2]
 
 
 def test_the_composite_says_what_the_judge_read_instead():
-    figure = cvae_plots.composite(record_of(), module_of(Painter(stuck=3)), data_of())
+    figure = cvae_plots.composite(record_of(), module_of(Painter(stuck=3)))
     for axis in figure.axes:
         asked = axis.get_title().split(" → ")[1]
         if asked.startswith("3"):
@@ -121,16 +120,16 @@ def test_the_composite_says_what_the_judge_read_instead():
 
 
 def test_the_composite_of_few_images_leaves_the_other_places_empty():
-    figure = cvae_plots.composite(record_of(), module_of(Painter()), data_of(test=10))
+    figure = cvae_plots.composite(record_of(data=data_of(test=10)), module_of(Painter()))
     assert [bool(axis.images) for axis in figure.axes] == [True] * 10 + [False] * 15
     assert not any(axis.axison for axis in figure.axes[10:])
 
 
 def test_colour_images_and_their_class_names():
     data = data_of(name="cifar10", **COLOUR)
-    figure = cvae_plots.composite(record_of(name="cifar10"), module_of(Painter(**COLOUR)), data)
+    figure = cvae_plots.composite(record_of(name="cifar10", data=data), module_of(Painter(**COLOUR)))
     names = class_names("cifar10", "synthetic")
-    for axis, label in zip(figure.axes, data.examples(25)["label"], strict=True):
+    for axis, label in zip(figure.axes, record_of(data=data).examples(25)["label"], strict=True):
         true, asked = axis.get_title().split(" → ")
         assert true == names[label]
         assert pixels(axis).shape == (32, 65, 3)
@@ -138,10 +137,9 @@ def test_colour_images_and_their_class_names():
 
 
 def test_each_input_is_drawn_under_all_ten_labels_and_its_own_is_framed():
-    data = data_of()
-    figure = cvae_plots.all_labels(record_of(), module_of(Painter()), data, count=6)
+    figure = cvae_plots.all_labels(record_of(), module_of(Painter()), count=6)
     axes = np.array(figure.axes).reshape(6, 11)
-    examples = data.examples(6)
+    examples = record_of().examples(6)
     for line, image, label in zip(axes, examples["image"], examples["label"], strict=True):
         np.testing.assert_array_equal(pixels(line[0]), image[0])
         assert [row_of_light(pixels(axis)) for axis in line[1:]] == list(range(10))
@@ -161,10 +159,9 @@ def test_one_image_drawn_under_all_ten_labels():
 
 
 def test_reconstructions_stand_below_their_inputs():
-    data = data_of()
-    figure = cvae_plots.reconstructions(record_of(), module_of(Painter(keeps=False)), data, count=5)
+    figure = cvae_plots.reconstructions(record_of(), module_of(Painter(keeps=False)), count=5)
     above, below = np.array(figure.axes).reshape(2, 5)
-    examples = data.examples(5)
+    examples = record_of().examples(5)
     for axis, image in zip(above, examples["image"], strict=True):
         np.testing.assert_array_equal(pixels(axis), image[0])
     assert [row_of_light(pixels(axis)) for axis in below] == examples["label"].tolist()

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import assert_one_sentence, listing
+from conftest import assert_one_sentence, listing, sample_history, sample_metrics
 from safetensors.torch import load_file
 
-from s18_utils import presets, trainer, training
+from s18_utils import presets, records, trainer, training
 from s18_utils.data import pets
 from s18_utils.data.batches import StoreData
 from s18_utils.device import device
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.progress import FiniteLoss, History
+from s18_utils.records import Record, write_record
+from s18_utils.seed_run import halved
 from s18_utils.training import train_or_load
 from s18_utils.unet import UNetModule
 
@@ -175,6 +177,12 @@ def test_without_data_a_record_from_real_data_serves(trained, tmp_path, pets_fol
     record = train_or_load(NAME, "tiny", out=tmp_path / "a")
     assert trained == [0]
     assert record.metrics == real.metrics
+    # Nor does another copy of the set make the repository's own record worthless.
+    monkeypatch.setenv("S18_DATA", str(pets_folder.parent))
+    (pets_folder / "annotations" / "trainval.txt").write_text("train_0 1 1 1\ntrain_1 1 1 1\ntrain_2 1 1 1\n")
+    monkeypatch.setattr(records, "PUBLISHED", tmp_path / "a")
+    assert train_or_load(NAME, "tiny", out=tmp_path / "a").metrics == real.metrics
+    assert trained == [0]
     # Synthetic data that were asked for by name are not replaced by anything.
     assert train_or_load(NAME, "tiny", out=tmp_path / "a", source="synthetic").synthetic
     assert trained == [0, 0]
@@ -390,7 +398,7 @@ def test_the_best_epochs_weights_are_kept(small, tmp_path, monkeypatch, best):
         score = 0.9 if epoch == best else 0.1 * epoch
         module.trainer.callback_metrics["val_mean_iou"] = torch.tensor(score)
         module.log("val_mean_iou_made_up", score)
-        caught[epoch] = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        caught[epoch] = {name: halved(tensor.clone()) for name, tensor in module.state_dict().items()}
 
     @contextlib.contextmanager
     def made_up():
@@ -484,6 +492,17 @@ def test_the_preset_comes_from_the_environment_or_the_device(monkeypatch):
     monkeypatch.setenv("S18_PRESET", "huge")
     with pytest.raises(InputError, match="unknown preset 'huge': choose one of tiny, quick, full"):
         presets.default_preset()
+
+
+def test_published_weights_at_full_make_full_the_preset(monkeypatch, tmp_path):
+    monkeypatch.setattr(presets, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(presets, "PUBLISHED", tmp_path)
+    for preset, weights, expected in (("full", "kept", "full"), ("quick", "kept", "quick"), ("full", "", "quick")):
+        write_record(Record(tmp_path / NAME, sample_metrics(preset=preset), sample_history()), {}, {}, {})
+        if weights:
+            (tmp_path / NAME / "weights.safetensors").touch()
+        assert presets.default_preset(NAME) == expected
+        assert presets.default_preset() == presets.default_preset("unet-strided-upsample-dice") == "quick"
 
 
 def test_every_preset_of_the_unets_can_be_built():

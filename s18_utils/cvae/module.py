@@ -1,13 +1,14 @@
 """The conditional VAE under Lightning: the objective, its weights, and the frozen CNN it asks for an opinion."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
 from s18_utils.cvae.classifiers import build_classifier, freeze
-from s18_utils.cvae.losses import gaussian_nll, kl_divergence, label_loss, mismatched_labels
+from s18_utils.cvae.losses import code_nll, gaussian_nll, kl_divergence, label_loss, mismatched_labels
 from s18_utils.cvae.networks import ConditionalVAE, LatentAugmentation
 from s18_utils.cvae.swap import SwapScores, require_judge
 from s18_utils.data.augmentation import gaussian_blur
@@ -50,19 +51,33 @@ class Disturbance(nn.Module):
         return images.contiguous(memory_format=torch.channels_last)
 
 
+@contextlib.contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode; gradients still flow."""
+    training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(training)
+
+
 class CVAEModule(L.LightningModule):
     """A `ConditionalVAE` with its objective.
 
     total = Gaussian negative log-likelihood + `kl_weight` · KL
-            + w(t) · (label loss of drawings under the true label + label loss of drawings under a wrong one)
+            + w(t) · (`true_share` · label loss of drawings under the true label + that of drawings under a wrong one)
+            + `code_weight` · negative log-likelihood of the code, read back from the drawing under a wrong label
 
     w(t) is zero for the share `label_start` of the steps, then rises in a straight line to `label_weight` at the share
-    `label_full`: a decoder that can't draw yet meets the label loss by texture alone.
+    `label_full`: a decoder that can't draw yet meets the label loss by texture alone. `true_share` is
+    below 1 because a drawing under the true label has the image itself to go by; the label loss would only take it
+    away from there. The last term keeps in a swapped drawing what the code says of the input, whatever its class.
 
     Args:
         image_shape, latent, encoder_widths, decoder_widths, encoder_depth, decoder_depth: as for `ConditionalVAE`.
         classifier, classifier_settings: the frozen CNN, as for `build_classifier`; `attach` brings its weights.
-        kl_weight, label_weight, label_start, label_full: as above.
+        kl_weight, label_weight, true_share, label_start, label_full, code_weight: as above.
         shift, noise, blur: as for `Disturbance`.
         latent_noise, latent_reach: as for `LatentAugmentation`; it changes codes that are drawn under a wrong label.
         learning_rate, weight_decay: AdamW's, under a one-cycle schedule.
@@ -82,8 +97,10 @@ class CVAEModule(L.LightningModule):
         decoder_depth: int = 0,
         kl_weight: float = 1.0,
         label_weight: float = 100.0,
+        true_share: float = 0.2,
         label_start: float = 0.05,
         label_full: float = 0.4,
+        code_weight: float = 1.0,
         shift: int = 2,
         noise: float = 0.3,
         blur: float = 1.0,
@@ -158,14 +175,20 @@ class CVAEModule(L.LightningModule):
         asked = mismatched_labels(labels, generator)
         # One pass for both, so that the batch statistics cover true and swapped labels alike.
         drawn_under = torch.cat((labels, asked))
-        drawings = self.vae.decode(torch.cat((codes, self.latent_augmentation(codes, labels))), drawn_under)
-        nll = gaussian_nll(drawings[: len(images)], images, self.vae.log_sigma)
+        moved = self.latent_augmentation(codes, labels)
+        drawings = self.vae.decode(torch.cat((codes, moved)), drawn_under)
+        own, swapped = drawings.chunk(2)
+        nll = gaussian_nll(own, images, self.vae.log_sigma)
         terms = {"nll": nll.mean(), "kl": kl_divergence(mu, logvar).mean()}
         loss = terms["nll"] + self.hparams.kl_weight * terms["kl"]
+        if self.hparams.code_weight > 0:
+            with evaluating(self.vae.encoder):  # its statistics stay those of images
+                terms["code"] = code_nll(*self.vae.encode(swapped, asked), moved.detach()).mean()
+            loss = loss + self.hparams.code_weight * terms["code"]
         if label_weight > 0:
             losses = label_loss(self.frozen(self.disturbance(drawings)), drawn_under)
             terms["label_true"], terms["label_swapped"] = (part.mean() for part in losses.chunk(2))
-            loss = loss + label_weight * (terms["label_true"] + terms["label_swapped"])
+            loss = loss + label_weight * (self.hparams.true_share * terms["label_true"] + terms["label_swapped"])
         return terms | {"loss": loss}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -129,8 +129,11 @@ class StoreData(L.LightningDataModule):
 
     def examples(self, count: int) -> Batch:
         """Up to `count` test images spread evenly over the test split, always the same, as a float batch."""
-        rows = torch.linspace(0, len(self.test) - 1, min(count, len(self.test))).long()
-        return to_floats(self.test.__getitems__(rows.tolist()))
+        return to_floats(self.stored_examples(count))
+
+    def stored_examples(self, count: int) -> Batch:
+        """The same as `examples`, in uint8 as the store has them."""
+        return self.test.__getitems__(evenly_spread(len(self.test), count).tolist())
 
     def describe(self) -> str:
         """One sentence on what the batches hold and where it came from."""
@@ -199,6 +202,11 @@ class StoreData(L.LightningDataModule):
 def to_floats(batch: Batch) -> Batch:
     """A uint8 batch with `image` as float in [0, 1] and everything else as int64."""
     return {name: tensor.float() / 255 if name == "image" else tensor.long() for name, tensor in batch.items()}
+
+
+def evenly_spread(length: int, count: int) -> Tensor:
+    """Up to `count` row numbers from the first to the last of `length` rows."""
+    return torch.linspace(0, length - 1, min(count, length)).long()
 
 
 def fits(tensors: Batch, free: int) -> bool:
