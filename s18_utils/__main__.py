@@ -101,6 +101,22 @@ def swap(
     print(plots.provenance(record))
 
 
+@app.command()
+def tradeoff(
+    experiment: ExperimentName,
+    preset: PresetName = None,
+    out: OutFolder = None,
+    folder: Annotated[Path | None, typer.Option(help="For table and plot; by default figures/tradeoffs.")] = None,
+) -> None:
+    """Measures what the weight of the label loss buys and costs, by one short training for each of several weights."""
+    from s18_utils import tradeoff
+
+    rows = tradeoff.measure(experiment, preset, out)
+    file = tradeoff.write(experiment, rows, *filter(None, [folder]))
+    print(tradeoff.table(rows))
+    print(f"table and plot: {file.parent}")
+
+
 def existing_record(experiment: str, preset: str | None, out: Path | None):
     """The record that the options name; an InputError says how to make one."""
     from s18_utils.presets import default_preset

@@ -131,7 +131,8 @@ class SwapScores:
 
         row["sharp"] = by_image(self.read(drawings))
         row["blurred"] = by_image(self.read(gaussian_blur(drawings, BLUR_SIGMA)))
-        row["label_loss"] = by_image(label_loss(self.frozen(drawings), asked))
+        opinion = self.frozen(drawings)
+        row["frozen"], row["label_loss"] = by_image(opinion.argmax(1)), by_image(label_loss(opinion, asked))
         for name, measure in features(images).items():
             row[f"before {name}"], row[f"after {name}"] = measure(images), by_image(measure(drawings))
         for name, values in row.items():
@@ -144,7 +145,8 @@ class SwapScores:
     def compute(self) -> dict:
         """The scores over everything it was given, plain numbers and lists, in the form of a record's `test`.
 
-        `swap_agreement` counts all nine wrong labels of every image; `swap_matrix[i][j]` is the share of images of
+        `swap_agreement` counts all nine wrong labels of every image (`swap_agreement_frozen` what the frozen CNN reads:
+        where that is higher, it is being fooled); `swap_matrix[i][j]` is the share of images of
         class i that the judge reads as j when j was asked (on the diagonal: under their own label). `mse` is the mean
         over pixels, `psnr` is 10 log10(1 / mse) averaged over images, `kl` in nats per image; `bits_per_dim` bounds
         the cost of the 8-bit image from above: (negative log-likelihood under the posterior's mean + KL) / (D ln 2) +
@@ -172,6 +174,7 @@ class SwapScores:
             "label_loss": mean(rows["label_loss"]),
             "swap_agreement": mean(hit[wrong]),
             "swap_agreement_blurred": mean(hit_blurred[wrong]),
+            "swap_agreement_frozen": mean((rows["frozen"] == every)[wrong]),
             "same_label_agreement": mean(hit[~wrong]),
             "same_label_agreement_blurred": mean(hit_blurred[~wrong]),
             "swap_matrix": [[round(value, 4) for value in line] for line in matrix.tolist()],
