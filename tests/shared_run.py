@@ -17,7 +17,7 @@ from s18_utils.presets import Preset
 from s18_utils.unet import UNetModule
 
 # 41 training images are no multiple of a batch, 4 validation images are one of two processes, 45 test images are not.
-PRESET = Preset(32, 4, 8, {"width": 4, "learning_rate": 2e-2}, limit=45, source="synthetic")
+PRESET = Preset(32, 4, 8, {"width": 4, "learning_rate": 1e-2}, limit=45, source="synthetic")
 
 
 def norm_by_image(norm: nn.BatchNorm2d, images: torch.Tensor) -> torch.Tensor:

@@ -106,14 +106,14 @@ def test_gradients_are_the_mean_of_both_shares(runs, monkeypatch):
 
 
 def test_the_same_training_as_in_one_process(runs):
-    """Only the order of sums differs; AdamW, whose first steps do not shrink with the gradient, amplifies that a little."""
+    """Only the order of sums differs; AdamW, whose first steps do not shrink with the gradient, may amplify that."""
     one, two = (read_record(runs[name] / "out" / UNET) for name in ("one", "two"))
     assert len(one.history) == len(two.history) == PRESET.epochs
     for before, after in zip(one.history, two.history, strict=True):
         assert before.keys() == after.keys()
-        assert after == pytest.approx(before | {"seconds": after["seconds"]}, rel=5e-3)
-    assert numbers(two.metrics["test"]) == pytest.approx(numbers(one.metrics["test"]), abs=5e-3)
-    assert one.metrics["test"]["mean_iou"] > 0.25  # more than any constant answer
+        assert after == pytest.approx(before | {"seconds": after["seconds"]}, rel=1e-3)
+    assert numbers(two.metrics["test"]) == pytest.approx(numbers(one.metrics["test"]), abs=1e-3)
+    assert min(one.metrics["test"]["iou"].values()) > 0.05  # a constant answer would be easy to agree on
 
 
 def test_one_record_of_the_same_shape_is_written_once(runs):
@@ -152,6 +152,6 @@ def test_torchrun_starts_a_conditional_vae(runs):
 
 def test_a_loss_that_is_no_number_in_one_process_ends_all(runs):
     said = (runs["nan"] / "output.txt").read_text()
-    assert "error: the loss became nan in epoch 2, step 1: train again with a learning rate below 0.02\n" in said
+    assert "error: the loss became nan in epoch 2, step 1: train again with a learning rate below 0.01\n" in said
     assert "Traceback" not in said
     assert listing(runs["nan"] / "out") == {}
