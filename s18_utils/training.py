@@ -71,7 +71,8 @@ def train_or_load(
     settings = get_preset(experiment, preset)
     if seeds < 1:
         raise InputError(f"seeds is how many times to train, not {seeds}: use 1 or more")
-    hardware.check(settings.batch_size)
+    for name in (experiment, *spec.needs.values()):
+        hardware.check(get_preset(name, preset).batch_size)
     data = open_data(spec.data, settings.size, source or settings.source)
     first = batches_of(data, settings, seed=0)
     if spec.family != "classifier":  # these are trained for an experiment that says it for them
