@@ -61,8 +61,8 @@ class Hardware:
             each, all_of_them = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
             if (each, all_of_them) != (self.devices, self.processes):
                 raise InputError(
-                    f"torchrun started {all_of_them} processes, {each} on this machine, not {self.devices} on each of "
-                    f"{self.nodes}: use --devices {each} --nodes {all_of_them // each}"
+                    f"torchrun started {each} processes here and {all_of_them} in all, not {self.devices} and "
+                    f"{self.processes}: use --devices {each} --nodes {all_of_them // each}"
                 )
         elif self.nodes > 1 and "MASTER_ADDR" not in os.environ and not SLURMEnvironment.detect():
             raise InputError(f"{self.nodes} machines have to be told of each other: start this on each with torchrun")

@@ -1,17 +1,23 @@
 """The devices of a run: every combination that can't be had is refused in one sentence, before anything is done."""
 
+import shlex
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import assert_one_sentence
+from torch.distributed.run import get_args_parser
+from typer.main import get_command
 
+from s18_utils import __main__ as command_line
 from s18_utils import hardware, presets
 from s18_utils.errors import InputError
 from s18_utils.hardware import Hardware, gather, is_first_process, is_shared, wait_for_others
 from s18_utils.training import train_or_load
 
+ROOT = Path(__file__).resolve().parent.parent
 LAUNCHERS = ("TORCHELASTIC_RUN_ID", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "SLURM_NTASKS", "SLURM_JOB_NAME")
 
 
@@ -85,7 +91,7 @@ def test_torchrun_and_the_options_have_to_agree(monkeypatch):
     Hardware(8, nodes=2).check(32)
     # Each of them would train alone, and write over the others.
     for asked in (Hardware(), Hardware(8), Hardware(2, nodes=8)):
-        parts = ("torchrun started 16 processes, 8 on this machine", "use --devices 8 --nodes 2")
+        parts = ("torchrun started 8 processes here and 16 in all", "use --devices 8 --nodes 2")
         assert_one_sentence(refusal(asked), *parts)
 
 
@@ -130,3 +136,25 @@ def test_what_processes_say_to_each_other():
         assert gather({"score": torch.tensor([1.0])}) == [{"score": torch.tensor([1.0])}]
     finally:
         torch.distributed.destroy_process_group()
+
+
+def commands_of_the_readme() -> list[list[str]]:
+    """Every training that the README starts by torchrun, as words, with the shell's variables left in."""
+    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    starts = [line.partition("torchrun ")[2] for line in text.splitlines() if " fit " in line]
+    return [shlex.split(start) for start in starts if start]
+
+
+def test_the_readme_starts_as_many_processes_as_it_says(monkeypatch):
+    commands = commands_of_the_readme()
+    assert len(commands) == 2  # by hand, and by Slurm
+    for words in commands:
+        launch = get_args_parser().parse_args(words)
+        assert (launch.module, launch.training_script) == (True, "s18_utils")
+        name, *options = launch.training_script_args
+        fit = get_command(command_line.app).commands[name].make_context(name, options).params
+        here, machines = int(launch.nproc_per_node), int(launch.nnodes)
+        on(monkeypatch, gpus=here)
+        by_torchrun(monkeypatch, here, here * machines)
+        asked = Hardware(fit["devices"], fit["nodes"], fit["strategy"], fit["sync_batchnorm"])
+        asked.check(presets.get_preset(fit["experiment"], fit["preset"]).batch_size)
