@@ -22,7 +22,7 @@ APPLIES = CompileWhereItPays.applies
 
 
 @pytest.fixture(autouse=True)
-def on_cpu(monkeypatch):
+def early(monkeypatch, cpu):
     """Applies to the CPU too, and decides early: after two steps to compile, after two more to keep it."""
     monkeypatch.setattr(CompileWhereItPays, "applies", staticmethod(lambda module: True))
     for name, value in {"LEAST_SECONDS": 0.0, "WARM_UP": 1, "TIMED": 1}.items():
@@ -106,7 +106,6 @@ def test_a_short_run_is_not_compiled(monkeypatch, compiled):
     assert compiled == []
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="trains on a GPU, where it does apply")
 def test_on_a_cpu_nothing_is_even_timed(monkeypatch, compiled):
     monkeypatch.setattr(CompileWhereItPays, "applies", staticmethod(APPLIES))
     monkeypatch.setattr(compiling, "now", lambda: pytest.fail("a step was timed"))

@@ -43,6 +43,7 @@ def runs(tmp_path_factory, shared_store) -> dict[str, Path]:
         out.mkdir(parents=True)
         environment = os.environ | changes | {"S18_DATA": str(shared_store), "S18_NOTES": str(folder / name)}
         environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(ROOT)}
+        environment |= {"CUDA_VISIBLE_DEVICES": ""}
         started[name] = subprocess.Popen(
             [sys.executable, *words, "--preset", "tiny", "--out", str(out)],
             stdout=(folder / name / "output.txt").open("w"),
@@ -128,6 +129,7 @@ def test_one_record_of_the_same_shape_is_written_once(runs):
         assert said.count(once) == 1, said
 
 
+@pytest.mark.usefixtures("cpu")
 def test_the_whole_test_split_is_scored_and_no_image_twice(runs, small, monkeypatch):
     assert [note["tested"] for note in notes(runs["two"])] == [23, 22]
     small(**vars(PRESET))
@@ -138,15 +140,18 @@ def test_the_whole_test_split_is_scored_and_no_image_twice(runs, small, monkeypa
     assert numbers(alone) == pytest.approx(numbers(record.metrics["test"]), rel=1e-5)
 
 
+@pytest.mark.usefixtures("cpu")
 def test_torchrun_starts_a_conditional_vae(runs):
     out = runs["torchrun"] / "out"
     record = read_record(out / CVAE)
     assert record.metrics["device"].startswith("2 × ")
     alone = training.score(training.load_trained(record, out), training.build_data(CVAE, "tiny"))
-    assert alone.keys() == record.metrics["test"].keys()
-    # Half precision, in which a number may depend on how many images it is computed with.
-    for name in ("swap_agreement", "same_label_agreement", "classifier_accuracy", "judge_accuracy", "mse", "kl"):
-        assert record.metrics["test"][name] == pytest.approx(alone[name], rel=1e-2)
+    test = record.metrics["test"]
+    assert alone.keys() == test.keys()
+    # The tolerance is half precision's, in which a number may depend on how many are computed with it; the scores of
+    # one process's share differ by ten times as much.
+    whole, shared = ({key: value for key, value in one.items() if isinstance(value, float)} for one in (alone, test))
+    assert shared == pytest.approx(whole, rel=2e-3)
     assert sorted(path.name for path in out.iterdir()) == ["classifier-mnist", CVAE, "judge-mnist"]
 
 

@@ -54,7 +54,7 @@ class Steps:
 
 
 @pytest.fixture
-def plain(monkeypatch) -> None:
+def plain(monkeypatch, cpu) -> None:
     """Takes out what differs between a batch and its parts: batch statistics, augmentation, half precision.
 
     And steps by plain SGD, for AdamW does not mind gradients that are twice as large.
@@ -149,7 +149,7 @@ def test_no_memory_at_all_is_said_in_one_sentence(monkeypatch, tmp_path):
     Steps(monkeypatch, most=1)
     with pytest.raises(InputError) as caught:
         train_or_load(NAME, "tiny", out=tmp_path)
-    assert_one_sentence(str(caught.value), "not even 2 images fit into the memory of CPU", "use a smaller preset")
+    assert_one_sentence(str(caught.value), "not even 2 images fit into the memory of ", "use a smaller preset")
     assert listing(tmp_path) == {}
 
 

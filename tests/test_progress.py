@@ -15,9 +15,8 @@ from s18_utils.unet import UNetModule
 NAME = "unet-maxpool-transpose-bce"
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it is looked at when the epoch ends")
 @pytest.mark.parametrize("bad", [1, 2, 3])
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small", "cpu")
 def test_on_a_cpu_no_step_follows_one_without_a_finite_loss(tmp_path, monkeypatch, bad):
     start, steps = UNetModule.training_step, []
 
