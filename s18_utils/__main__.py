@@ -42,7 +42,7 @@ def fit(
     retrain: Annotated[bool, typer.Option("--retrain", help="Train even if there is such a record.")] = False,
     devices: Annotated[int, typer.Option(help="GPUs of each machine; on a CPU, processes.")] = 1,
     nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
-    strategy: Annotated[str, typer.Option(help="How they share the work, in Lightning's words: ddp, …")] = "auto",
+    strategy: Annotated[str, typer.Option(help="auto, ddp or ddp_find_unused_parameters_true.")] = "auto",
     sync_batchnorm: Annotated[
         bool, typer.Option("--sync-batchnorm", help="Take batch statistics over all GPUs.")
     ] = False,

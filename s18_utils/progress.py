@@ -125,11 +125,12 @@ class FiniteLoss(L.Callback):
         self.look(trainer, module)
 
     def look(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Ends the run if a loss so far was not finite; `good_steps` then counts up to that step."""
-        loss = self.loss.item()
-        if not trainer.strategy.reduce_boolean_decision(math.isfinite(loss), all=True):
+        """Ends the run, every process of it, if a loss so far was not finite; `good_steps` counts up to that step."""
+        loss = trainer.strategy.reduce(self.loss, reduce_op="sum").item()  # no number if one of them is none
+        if not math.isfinite(loss):
+            step = int(trainer.strategy.reduce(self.good_steps, reduce_op="min"))
             raise FloatingPointError(
-                f"the loss became {loss} in epoch {trainer.current_epoch + 1}, step {int(self.good_steps)}: "
+                f"the loss became {loss} in epoch {trainer.current_epoch + 1}, step {step}: "
                 f"train again with a learning rate below {module.hparams.learning_rate:g}"
             )
 

@@ -72,7 +72,8 @@ def train_or_load(
     settings = get_preset(experiment, preset)
     if seeds < 1:
         raise InputError(f"seeds is how many times to train, not {seeds}: use 1 or more")
-    hardware.check(settings.batch_size)
+    for name in (experiment, *spec.needs.values()):
+        hardware.check(get_preset(name, preset).batch_size)
     data = open_data(spec.data, settings.size, source or settings.source)
     first = batches_of(data, settings, seed=0)
     if spec.family != "classifier":  # these are trained for an experiment that says it for them
@@ -104,23 +105,23 @@ def train_or_load(
             if runs[-1].interrupted:
                 break
     except FloatingPointError:
-        shutil.rmtree(partial)
+        discard(partial)
         raise
     except InputError:  # a judge that can't be used, before the first step
         if not any(partial.rglob("*.ckpt")):
-            shutil.rmtree(partial)
+            discard(partial)
         raise
     except KeyboardInterrupt as error:
         if not runs:
             if not any(partial.rglob("*.ckpt")):
-                shutil.rmtree(partial)
+                discard(partial)
             tell(str(error), warning=True)
             raise
         runs[-1].interrupted = True
     if is_first_process():
         write(spec, preset, first, runs, config, folder, helpers, hardware)
         if not runs[-1].interrupted:
-            shutil.rmtree(partial)
+            discard(partial)
     wait_for_others()
     if runs[-1].interrupted:
         tell(
@@ -170,10 +171,15 @@ def start_folder(partial: Path, config: dict, resume: bool) -> Path:
             )
     if is_first_process():
         if not resume:
-            shutil.rmtree(partial, ignore_errors=True)
+            discard(partial)
         records.make_folder(partial)
         records.write_json(started, config)
     return partial
+
+
+def discard(folder: Path) -> None:
+    """Removes a folder; that another process of the run is at it too, or was first, is no error."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_repeated(kept: Record, config: dict, any_real_data: bool, resume: bool) -> bool:

@@ -10,7 +10,7 @@ import torch
 from playwright import sync_api as playwright
 from torch import Tensor
 
-from s18_utils import presets, records, tables
+from s18_utils import presets, records, tables, trainer
 from s18_utils.data import DataSet, pets, sources
 from s18_utils.presets import Preset
 
@@ -56,6 +56,12 @@ def chromium() -> Iterator[playwright.Browser]:
         browser = driver.chromium.launch(executable_path=path, args=options)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def cpu(monkeypatch) -> None:
+    """Trains and scores on the CPU, where numbers are the same to the last bit, whatever else is there."""
+    monkeypatch.setattr(trainer, "device", lambda: torch.device("cpu"))
 
 
 @pytest.fixture

@@ -107,8 +107,9 @@ def gaussian_blur(images: Tensor, sigma: float | Tensor, radius: int = 2) -> Ten
 
     Two small matrix products, one for each direction: on a CPU several times faster than a convolution of one channel.
     """
-
-    sigma = torch.as_tensor(sigma, device=images.device).clamp_min(1e-3)  # small enough to leave a pixel to itself
+    if not isinstance(sigma, Tensor):
+        sigma = torch.full((), sigma, device=images.device)  # filled in there: a copy would make a GPU wait
+    sigma = sigma.clamp_min(1e-3)  # small enough to leave a pixel to itself
 
     def matrix(size: int) -> Tensor:
         taps = torch.arange(-radius, radius + 1, device=images.device)

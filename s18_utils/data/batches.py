@@ -49,7 +49,8 @@ class Rows(Dataset):
 class ShuffleByEpoch(Sampler[int]):
     """An order that depends on seed and epoch alone, so that a resumed run sees what an uninterrupted one would.
 
-    Lightning calls `set_epoch`, and puts its own sampler in place of this one where several devices share the rows.
+    Lightning calls `set_epoch`, and where several devices share the rows puts a sampler of its own around this one,
+    which shuffles by seed and epoch as well.
     """
 
     def __init__(self, length: int, seed: int):

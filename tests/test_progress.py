@@ -1,0 +1,90 @@
+"""What a run says while it trains, and when it stops by itself."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import assert_one_sentence, listing
+from lightning.pytorch.utilities import rank_zero_only
+
+from s18_utils.progress import FiniteLoss, History, tell
+from s18_utils.training import train_or_load
+from s18_utils.unet import UNetModule
+
+NAME = "unet-maxpool-transpose-bce"
+
+
+@pytest.mark.parametrize("bad", [1, 2, 3])
+@pytest.mark.usefixtures("small", "cpu")
+def test_on_a_cpu_no_step_follows_one_without_a_finite_loss(tmp_path, monkeypatch, bad):
+    start, steps = UNetModule.training_step, []
+
+    def step(module, batch, batch_idx):
+        steps.append(batch_idx)
+        return start(module, batch, batch_idx) * (math.nan if len(steps) == bad else 1)
+
+    monkeypatch.setattr(UNetModule, "training_step", step)
+    with pytest.raises(FloatingPointError) as caught:
+        train_or_load(NAME, "tiny", out=tmp_path)
+    assert len(steps) == bad
+    epoch, step = divmod(bad - 1, 2)  # two steps an epoch
+    assert_one_sentence(str(caught.value), f"the loss became nan in epoch {epoch + 1}, step {step + 1}")
+    assert listing(tmp_path) == {}
+
+
+class Run:
+    """As much of a trainer as the callback asks: the processes that share a run, the others with `elsewhere` to add."""
+
+    current_epoch = 4
+
+    def __init__(self, processes: int = 1, elsewhere: float = 0.0, steps_elsewhere: int = 99):
+        self.world_size = processes
+        self.strategy = SimpleNamespace(reduce=self.reduce)
+        self.elsewhere, self.steps_elsewhere = elsewhere, steps_elsewhere
+
+    def reduce(self, tensor: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        return {"sum": tensor + self.elsewhere, "min": tensor.clamp_max(self.steps_elsewhere)}[reduce_op]
+
+
+def epoch_of(losses: list[float], run: Run, where: str = "cpu") -> None:
+    """Shows an epoch of such losses to the callback."""
+    module = SimpleNamespace(device=torch.device("cpu"), hparams=SimpleNamespace(learning_rate=0.125))
+    watch = FiniteLoss()
+    watch.on_train_epoch_start(run, module)
+    module.device = torch.device(where)  # the numbers stay here
+    for step, loss in enumerate(losses):
+        watch.on_train_batch_end(run, module, {"loss": torch.tensor(loss)}, None, step)
+    watch.on_train_epoch_end(run, module)
+
+
+@pytest.mark.parametrize(("run", "where"), [(Run(), "cuda"), (Run(processes=2), "cpu")])
+@pytest.mark.parametrize(
+    ("losses", "step", "value"),
+    [([1.0, math.nan, 2.0], 2, "nan"), ([math.inf, math.nan], 1, "inf"), ([3.0, 2.0, -math.inf], 3, "-inf")],
+)
+def test_elsewhere_the_first_bad_step_is_named_when_the_epoch_ends(run, where, losses, step, value):
+    with pytest.raises(FloatingPointError) as caught:
+        epoch_of(losses, run, where)
+    parts = (f"the loss became {value} in epoch 5, step {step}", "train again with a learning rate below 0.125")
+    assert_one_sentence(str(caught.value), *parts)
+
+
+def test_a_bad_loss_in_another_process_ends_this_one_too():
+    with pytest.raises(FloatingPointError, match="the loss became nan in epoch 5, step 2:"):
+        epoch_of([1.0, 1.0, 1.0], Run(processes=2, elsewhere=math.nan, steps_elsewhere=2))
+
+
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_large_losses_are_no_reason_to_stop(where):
+    epoch_of([1e30, -1e30, 0.0], Run(), where)
+
+
+def test_the_first_process_speaks_for_all(monkeypatch, capsys):
+    history = History("title", seed=0)
+    history.total, history.rows = 1, [{"seed": 0, "epoch": 1, "seconds": 1.0, "train_loss": 0.5}]
+    for rank, said in ((0, "word\ntitle: epoch 1/1, 1.0 s, train loss 0.5\n"), (1, "")):
+        monkeypatch.setattr(rank_zero_only, "rank", rank)
+        tell("word")
+        history.show()
+        assert capsys.readouterr().out == said
