@@ -51,7 +51,7 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
         compare_unets(preset)
         readme = notebooks.NOTEBOOKS.parent / "README.md"
         readme.write_text(insert_results(readme.read_text()))
-        return [name for name in names if not render(EXPERIMENTS[name].notebook)]
+        return [file for name in names if not render(file := EXPERIMENTS[name].notebook)]
 
 
 def check_data(name: str, preset: str) -> None:
