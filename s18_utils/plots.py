@@ -169,7 +169,7 @@ def extremes(record: Record, module: torch.nn.Module, data: StoreData, count: in
     for name, rows in (("hardest", scores.argsort()[:count]), ("easiest", scores.argsort(descending=True)[:count])):
         batch = to_floats(data.test.__getitems__(rows.tolist()))
         predicted = f"prediction\n({name})"
-        lines += [(f"{name}\ninput", batch["image"]), (f"truth\n({name})", batch["mask"])]
+        lines += [(f"input\n({name})", batch["image"]), (f"truth\n({name})", batch["mask"])]
         lines.append((predicted, module.predict(batch["image"])))
         captions[predicted] = [f"mIoU {score:.2f}" for score in scores[rows].tolist()]
     title = f"{record.title()}\nThe {count} hardest and the {count} easiest of {len(scores):,} test images"
