@@ -1,12 +1,13 @@
 # make run    the notebooks, executed into build/, on whatever data and device there are
 # make test   lint, unit tests, and every notebook at the tiny preset
+# make figures PRESET=full   trains what is published: figures/, the README's tables, the notebooks; goes on if interrupted
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 # Threads that wait for each other by spinning slow everything down as soon as another process wants the core.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: run test lab bench format clean
+.PHONY: run test lab figures bench format clean
 
 run: $(INSTALLED)
 	$(BIN)/python -m s18_utils run --out build $(if $(ONLY),--only $(ONLY))
@@ -19,6 +20,9 @@ test: $(INSTALLED)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks
+
+figures: $(INSTALLED)
+	$(BIN)/python -m s18_utils publish --preset $(or $(PRESET),full) $(foreach name,$(ONLY),--only $(name))
 
 bench: $(INSTALLED)
 	$(BIN)/python -m s18_utils bench

@@ -147,6 +147,19 @@ def run(
 
 
 @app.command()
+def publish(
+    preset: PresetName = None,
+    only: Annotated[list[str] | None, typer.Option(help="An experiment, instead of all; can be repeated.")] = None,
+) -> None:
+    """Trains what is missing in figures/ and makes records, README and notebooks of the repository anew."""
+    from s18_utils.presets import default_preset
+    from s18_utils.publish import publish
+
+    if failed := publish(preset or default_preset(), only or ()):
+        raise InputError(f"{' and '.join(failed)} failed and were left as they were: see the message above")
+
+
+@app.command()
 def readme(file: Annotated[Path, typer.Argument(help="The file to write to.")] = Path("README.md")) -> None:
     """Writes the result table between its marks in the README, from the records in figures/."""
     from s18_utils.tables import insert_results

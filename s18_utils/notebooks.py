@@ -76,8 +76,8 @@ def run_notebooks(out: Path, preset: str, only: str | None = None) -> list[Page]
     return pages
 
 
-def execute(source: Path, out: Path) -> bool:
-    """Executes one notebook and writes it, executed, as notebook and page; returns whether it ran to its end."""
+def run(source: Path) -> tuple[nbformat.NotebookNode, bool]:
+    """A notebook with the outputs of executing it, and whether it ran to its end."""
     notebook = nbformat.read(source, as_version=4)
     client = Client(
         notebook,
@@ -90,10 +90,15 @@ def execute(source: Path, out: Path) -> bool:
     )
     try:
         client.execute()
-        good = True
     except (CellExecutionError, DeadKernelError) as error:
         print(f"  {str(error).strip().splitlines()[-1]}", flush=True)
-        good = False
+        return notebook, False
+    return notebook, True
+
+
+def execute(source: Path, out: Path) -> bool:
+    """Executes one notebook and writes it, executed, as notebook and page; returns whether it ran to its end."""
+    notebook, good = run(source)
     nbformat.write(notebook, out / source.name)
     exporter = HTMLExporter(theme="light")
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": source.stem}})

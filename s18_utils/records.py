@@ -163,8 +163,7 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
                 file = partial / f"{name}.safetensors"
                 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
                 file.chmod(0o644)  # safetensors writes private files
-        for name, figure in figures.items():
-            figure.savefig(partial / f"{name}.png")
+        save_figures(partial, figures)
         partial.chmod(0o755)  # temporary folders are private
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
@@ -173,6 +172,12 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return record
+
+
+def save_figures(folder: Path, figures: dict[str, Figure]) -> None:
+    """Writes figures as `<name>.png` into a folder."""
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png")
 
 
 def make_folder(folder: Path) -> Path:

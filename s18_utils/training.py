@@ -58,7 +58,8 @@ def train_or_load(
         experiment: a name in `EXPERIMENTS`.
         preset: `tiny`, `quick` or `full`; by default what suits the device.
         source: where the data come from, see `data.sources`; by default the preset's.
-        seeds: train so many times, with seeds 0, 1, …; the record then holds mean and spread.
+        seeds: train so many times, with seeds 0, 1, …; the record then holds mean and spread. A record of more seeds
+            serves as well.
         out: folder for the record; by default `runs/<preset>`.
         resume: go on from the last finished epoch of a run that was interrupted.
         retrain: train even if there is such a record.
@@ -183,7 +184,7 @@ def discard(folder: Path) -> None:
 
 
 def is_repeated(kept: Record, config: dict, any_real_data: bool, resume: bool) -> bool:
-    """Whether a run with `config` would only repeat the record that was kept.
+    """Whether a run with `config` would only repeat the record that was kept, or a part of it.
 
     With `any_real_data` a record trained on other real data serves as well: for a reader who has none at hand, or
     another copy of the set than the one that the repository's own weights were trained on.
@@ -192,6 +193,8 @@ def is_repeated(kept: Record, config: dict, any_real_data: bool, resume: bool) -
         return False
     same = {key for key in config if kept.config.get(key) == config[key]}
     missing = set(config) - same - {"source"}  # the same bytes by another way are the same data
+    if config["seeds"] <= kept.config.get("seeds", 0):  # the first seeds, whose weights are kept, are among them
+        missing -= {"seeds"}
     return not missing or (any_real_data and not kept.synthetic and missing == {"fingerprint"})
 
 

@@ -170,6 +170,7 @@ def sample_history(seeds: int = 1, epochs: int = 2) -> list[dict]:
             "seconds": 1.5,
             "train_loss": 1 / epoch + seed,
             "val_loss": 1.25 / epoch + seed,
+            "val_pooled_dice_loss": 0.5 / epoch + seed,
             "val_mean_iou": 0.1 * epoch,
         }
         for seed in range(seeds)

@@ -8,6 +8,7 @@ from conftest import sample_history, sample_metrics, tensor_set
 
 from s18_utils import plots
 from s18_utils.data.batches import StoreData
+from s18_utils.errors import InputError
 from s18_utils.records import Record, read_record, write_record
 from s18_utils.unet import UNetModule
 
@@ -114,6 +115,55 @@ def test_side_by_side_has_a_line_for_each_record_with_weights(tmp_path):
     assert labels == ["input", "truth", "maxpool\ntranspose\nce", "maxpool\ntranspose\ndice"]
     expected = read_record(tmp_path / "runs" / "tiny" / NAME).model().predict(data.examples(2)["image"])
     np.testing.assert_array_equal(pictures(figure)[4], expected[0])
+
+
+class GuessesRight(torch.nn.Module):
+    """Is right about the first rows of an image, as many as its number, and says a wrong class below them."""
+
+    def predict(self, images):
+        numbers = (images[:, 0, 0, 0] * 255).round().long()
+        truth = (numbers % 3).view(-1, 1, 1).expand(-1, *images.shape[-2:])
+        below = torch.arange(images.shape[-2]).view(1, -1, 1) >= numbers.view(-1, 1, 1)
+        return torch.where(below, (truth + 1) % 3, truth)
+
+
+def test_the_score_of_each_image_by_itself():
+    # Of 16 rows n are right, and all of the image is of one class, so its IoU is n / 16, and the wrong class has 0.
+    expected = [0.0] + [n / 16 / 2 for n in range(1, 12)]
+    np.testing.assert_allclose(plots.image_scores(GuessesRight(), data_of()), expected, rtol=1e-6)
+
+
+@SYNTHETIC
+def test_extremes_show_the_hardest_and_the_easiest(source):
+    figure = plots.extremes(record_of(source), GuessesRight(), data_of(source), count=2)
+    inputs = [round(float(picture[0, 0, 0]) * 255) for picture in pictures(figure) if picture.ndim == 3]
+    assert inputs == [0, 1, 11, 10]
+    captions = [axis.get_xlabel() for axis in figure.axes if axis.get_xlabel()]
+    assert captions == ["mIoU 0.00", "mIoU 0.03", "mIoU 0.34", "mIoU 0.31"]
+    assert "The 2 hardest and the 2 easiest of 12 test images" in title(figure)
+    assert ("synthetic" in title(figure)) == (source == "synthetic")
+
+
+def test_by_class_has_a_mark_for_each_run_and_panel(tmp_path):
+    for number, name in enumerate(("unet-maxpool-transpose-bce", "unet-strided-upsample-dice")):
+        metrics = sample_metrics(experiment=name)
+        metrics["test"] |= {"mean_iou": 0.6 + 0.1 * number}
+        spread = {"mean_iou": 0.02, "iou": {"pet": 0.01, "background": 0.01, "border": 0.03}}
+        record = Record(tmp_path / "runs" / "tiny" / name, metrics | {"spread": spread, "seeds": [0, 1, 2]}, [])
+        write_record(record, {}, {}, {})
+    figure = plots.by_class("tiny")
+    assert [axis.get_title() for axis in figure.axes] == ["mean", "pet", "background", "border"]
+    marks = [[float(bar.lines[0].get_ydata()[0]) for bar in axis.containers] for axis in figure.axes]
+    assert marks == [[0.6, 0.7], [0.7, 0.7], [0.8, 0.8], [0.3, 0.3]]
+    ends = [segment[:, 1] for segment in figure.axes[0].containers[0].lines[2][0].get_segments()]
+    np.testing.assert_allclose(ends, [[0.58, 0.62]])
+    heights = [high - low for low, high in (axis.get_ylim() for axis in figure.axes)]
+    np.testing.assert_allclose(heights, heights[0])  # differences can be compared across panels
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["1 · maxpool, transpose, ce", "4 · strided, bilinear, dice"]
+    assert "synthetic data, preset tiny, 3 seeds: mean ± standard deviation" in title(figure)
+    with pytest.raises(InputError, match="no record of a UNet at quick"):
+        plots.by_class("quick")
 
 
 def test_provenance_names_everything():

@@ -60,7 +60,8 @@ def test_a_history_may_lack_numbers_in_some_rows(tmp_path):
 
 def test_the_files_are_plain(tmp_path):
     folder = keep(tmp_path / NAME).folder
-    assert (folder / "history.csv").read_text().splitlines()[0] == "seed,epoch,seconds,train_loss,val_loss,val_mean_iou"
+    header = "seed,epoch,seconds,train_loss,val_loss,val_pooled_dice_loss,val_mean_iou"
+    assert (folder / "history.csv").read_text().splitlines()[0] == header
     assert json.loads((folder / "metrics.json").read_text())["test"]["iou"]["pet"] == 0.7
     assert load_file(folder / "weights.safetensors").keys() == new_module().state_dict().keys()
     for file in folder.iterdir():

@@ -83,6 +83,7 @@ def test_a_run_from_end_to_end(name, tmp_path, capsys):
     assert names(record.folder) == [
         "config.json",
         "curves.png",
+        "extremes.png",
         "history.csv",
         "metrics.json",
         "predictions.png",

@@ -1,0 +1,118 @@
+"""Publishing: what is trained and what is not, and that everything drawn from the records is written anew."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import assert_one_sentence
+
+from s18_utils import notebooks, presets, records, tables, training
+from s18_utils.errors import InputError
+from s18_utils.experiments import EXPERIMENTS
+from s18_utils.publish import publish
+from s18_utils.records import read_record
+
+NAME, DICE = "unet-maxpool-transpose-bce", "unet-maxpool-transpose-dice"
+
+
+@pytest.fixture
+def repository(small, tmp_path, monkeypatch) -> Path:
+    """A repository with a README, two notebooks that print what they were run with, and no records."""
+    folder = tmp_path / "repository"
+    (folder / "notebooks").mkdir(parents=True)
+    marks = "<!-- results {}: written by python -m s18_utils readme -->\nold\n<!-- end of results -->\n"
+    (folder / "README.md").write_text("".join(marks.format(family) for family in tables.SCORES))
+    for name in (NAME, DICE):
+        cell = nbformat.v4.new_code_cell(
+            "import os\nprint(os.environ['S18_PRESET'], os.listdir(os.environ['S18_RUNS']))"
+        )
+        file = folder / "notebooks" / f"{EXPERIMENTS[name].notebook}.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), file)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder / "notebooks")
+    for module in (records, tables):
+        monkeypatch.setattr(module, "PUBLISHED", folder / "figures")
+    return folder
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[int]:
+    """The seeds that were trained with, in order."""
+    seeds, train_seed = [], training.train_seed
+
+    def counted(spec, settings, data, seed, *arguments):
+        seeds.append(seed)
+        return train_seed(spec, settings, data, seed, *arguments)
+
+    monkeypatch.setattr(training, "train_seed", counted)
+    return seeds
+
+
+def outputs(file: Path) -> str:
+    cells = json.loads(file.read_text())["cells"]
+    return "".join("".join(output["text"]) for cell in cells for output in cell["outputs"])
+
+
+def test_everything_is_published_and_nothing_is_trained_twice(repository, trained):
+    assert publish("tiny", [NAME]) == []
+    assert trained == [0, 1, 2]
+    record = read_record(repository / "figures" / NAME)
+    assert record.metrics["seeds"] == [0, 1, 2]
+    pictures = sorted(str(path.relative_to(repository)) for path in repository.rglob("*.png"))
+    assert pictures == [
+        *(f"figures/{NAME}/{name}.png" for name in ("curves", "extremes", "predictions")),
+        "figures/unets_by_class.png",
+        "figures/unets_side_by_side.png",
+    ]
+    text = (repository / "README.md").read_text()
+    assert f"| {NAME} | {record.metrics['test']['mean_iou']:.3f} ± {record.metrics['spread']['mean_iou']:.3f} |" in text
+    first, second = sorted((repository / "notebooks").iterdir())
+    assert outputs(first) == "tiny []\n"  # the preset, and no runs but the published ones
+    assert outputs(second) == ""
+
+    metrics = (repository / "figures" / NAME / "metrics.json").read_bytes()
+    (repository / "figures" / NAME / "extremes.png").unlink()
+    publish("tiny", [NAME])
+    assert trained == [0, 1, 2]
+    assert (repository / "figures" / NAME / "metrics.json").read_bytes() == metrics
+    assert (repository / "figures" / NAME / "extremes.png").is_file()  # an old record gets new pictures
+
+
+def test_a_record_of_another_preset_is_replaced(repository, monkeypatch):
+    publish("tiny", [NAME])
+    monkeypatch.setitem(presets.PRESETS["unet"], "quick", presets.PRESETS["unet"]["tiny"])
+    publish("quick", [NAME])
+    assert read_record(repository / "figures" / NAME).metrics["preset"] == "quick"
+
+
+def test_a_notebook_that_fails_is_named_and_left_as_it_was(repository):
+    file = repository / "notebooks" / f"{EXPERIMENTS[NAME].notebook}.ipynb"
+    cells = [nbformat.v4.new_code_cell("raise ValueError('broken on purpose')")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
+    before = file.read_bytes()
+    assert publish("tiny", [NAME]) == [EXPERIMENTS[NAME].notebook]
+    assert file.read_bytes() == before
+    assert len(list(file.parent.iterdir())) == 2  # nothing is left over
+
+
+def test_synthetic_data_are_not_published_for_want_of_real_ones(repository, trained, small, data_folder):
+    small(source="auto")
+    with pytest.raises(InputError) as caught:
+        publish("tiny", [NAME])
+    assert_one_sentence(str(caught.value), "no real pets", "S18_DATA")
+    assert trained == []
+    assert not (repository / "figures").exists()
+
+
+def test_an_unknown_experiment_is_refused(repository):
+    with pytest.raises(InputError, match="unknown experiment 'unet'"):
+        publish("tiny", ["unet"])
+
+
+@pytest.mark.parametrize(("asked", "again"), [(1, []), (2, []), (3, [0, 1, 2])])
+def test_a_record_of_more_seeds_serves(small, trained, tmp_path, asked, again):
+    training.train_or_load(NAME, "tiny", seeds=2, out=tmp_path)
+    trained.clear()
+    record = training.train_or_load(NAME, "tiny", seeds=asked, out=tmp_path)
+    assert trained == again
+    assert len(record.metrics["seeds"]) == max(asked, 2)
