@@ -25,7 +25,7 @@ def bands(labels: Tensor, brightness: Tensor, channels: int = 1, side: int = SID
 
 
 class Painter(nn.Module):
-    """In place of a conditional VAE: a band for the asked label, as bright as the input.
+    """In place of a conditional VAE: a band for the asked label, as bright as the input; for a mixture, its bands.
 
     Args:
         keeps: use the input's brightness, else always 0.8.
@@ -44,8 +44,11 @@ class Painter(nn.Module):
 
     def decode(self, codes: Tensor, labels: Tensor) -> Tensor:
         if self.stuck is not None:
-            labels = torch.full_like(labels, self.stuck)
+            labels = torch.full((len(labels),), self.stuck)
         light = codes[:, 0].clamp(0, 1) if self.keeps else torch.full_like(codes[:, 0], 0.8)
+        if labels.is_floating_point():
+            every = [bands(torch.full_like(light, label).long(), light, *self.shape) for label in range(10)]
+            return torch.einsum("nk,knchw->nchw", labels, torch.stack(every))
         return bands(labels, light, *self.shape)
 
     def swap(self, images: Tensor, labels: Tensor, asked: Tensor) -> Tensor:

@@ -250,6 +250,45 @@ def test_bad_labels_are_refused_in_one_sentence(vae, labels, parts):
         assert_one_sentence(str(caught.value), "labels must", *parts)
 
 
+def test_one_hot_rows_draw_what_their_labels_do(vae):
+    codes, labels = torch.randn(10, 4), torch.arange(10)
+    rows = nn.functional.one_hot(labels, 10).float()
+    torch.testing.assert_close(vae.decode(codes, rows), vae.decode(codes, labels))
+    torch.testing.assert_close(vae.swap(IMAGES, GOOD, rows[[7, 2]]), vae.swap(IMAGES, GOOD, torch.tensor([7, 2])))
+
+
+def test_a_mixture_of_labels_mixes_embeddings_scales_and_shifts(vae):
+    decoder, shares = vae.decoder, torch.zeros(1, 10)
+    shares[0, 3], shares[0, 8] = 0.75, 0.25
+    three, eight = decoder.embedding(torch.tensor([3])), decoder.embedding(torch.tensor([8]))
+    torch.testing.assert_close(decoder.embedding(shares), 0.75 * three + 0.25 * eight)
+    code = torch.randn(1, 4)
+    three, eight = decoder.norm(code, torch.tensor([3])), decoder.norm(code, torch.tensor([8]))
+    torch.testing.assert_close(decoder.norm(code, shares), 0.75 * three + 0.25 * eight)
+
+
+@pytest.mark.parametrize(
+    ("shares", "parts"),
+    [
+        (torch.full((2, 10), 0.2), ("add up to 1", "divide each row")),
+        (torch.eye(10)[:2] * 2 - torch.eye(10)[2:4], ("at least 0",)),
+        (torch.full((2, 10), float("nan")), ("add up to 1",)),
+        (torch.eye(10)[:1], ("(2, 10)", "(1, 10)")),
+        (torch.full((2, 5), 0.2), ("(2, 10)", "(2, 5)")),
+    ],
+    ids=["sum 2", "negative", "nan", "too few", "five classes"],
+)
+def test_bad_mixtures_are_refused_in_one_sentence(vae, shares, parts):
+    with pytest.raises(InputError) as caught:
+        vae.swap(IMAGES, GOOD, shares)
+    assert_one_sentence(str(caught.value), "shares of labels must", *parts)
+
+
+def test_the_encoder_takes_no_mixtures(vae):
+    with pytest.raises(InputError, match="labels must be an integer tensor"):
+        vae.encode(IMAGES, torch.eye(10)[:2])
+
+
 @pytest.mark.parametrize(
     ("images", "parts"),
     [

@@ -41,6 +41,22 @@ def check_labels(labels: Tensor, count: int) -> None:
             raise InputError(f"labels must lie in 0–{CLASSES - 1}, not {low}–{high}: number the classes from 0")
 
 
+def is_shares(labels: Tensor) -> bool:
+    """Whether each row of `labels` says how much of every label is asked for: a float matrix of mixtures."""
+    return isinstance(labels, Tensor) and labels.is_floating_point() and labels.ndim == 2
+
+
+def check_shares(shares: Tensor, count: int) -> None:
+    """Raises an InputError unless `shares` is a (count, 10) tensor of rows that are ≥ 0 and add up to 1."""
+    if tuple(shares.shape) != (count, CLASSES):
+        raise InputError(
+            f"shares of labels must have shape ({count}, {CLASSES}), not {tuple(shares.shape)}: "
+            "give one for each class and image"
+        )
+    if shares.device.type == "cpu" and not ((shares >= 0).all() and ((shares.sum(1) - 1).abs() < 1e-3).all()):
+        raise InputError("shares of labels must be at least 0 and add up to 1: divide each row by its sum")
+
+
 def check_batch(batch: Tensor, training: bool) -> None:
     """Raises an InputError for a batch of one in training mode, of which batch normalisation has no statistics."""
     if training and len(batch) < 2:

@@ -15,14 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s18_utils.cvae.checks import CLASSES, check_batch, check_images, check_labels
+from s18_utils.cvae.checks import CLASSES, check_batch, check_images, check_labels, check_shares, is_shares
 from s18_utils.errors import InputError
 
 LOGVAR_RANGE = (-12.0, 6.0)  # keeps exp() finite; a posterior narrower than e^-6 would tell the decoder nothing more
 
 
 class LabelEmbedding(nn.Module):
-    """Labels (N,) int64 to vectors (N, dim): one-hot, then a learned matrix without bias."""
+    """Labels (N,) int64 to vectors (N, dim): one-hot, then a learned matrix without bias.
+
+    Shares of labels (N, classes) stand in for the one-hots they mix.
+    """
 
     def __init__(self, dim: int, classes: int = CLASSES) -> None:
         super().__init__()
@@ -31,14 +34,16 @@ class LabelEmbedding(nn.Module):
         nn.init.normal_(self.matrix.weight)
 
     def forward(self, labels: Tensor) -> Tensor:
-        return self.matrix(F.one_hot(labels, self.classes).to(self.matrix.weight.dtype))
+        shares = labels if is_shares(labels) else F.one_hot(labels, self.classes)
+        return self.matrix(shares.to(self.matrix.weight.dtype))
 
 
 class ConditionalBatchNorm(nn.Module):
     """Batch normalisation of codes (N, features) whose scale and shift belong to the label.
 
     The statistics are shared by all labels, so a code keeps its place in the whole batch and only its reading
-    changes with the label. Starts as plain normalisation (gamma 1, beta 0 for every label).
+    changes with the label. Shares of labels (N, classes) mix the labels' scales and shifts. Starts as plain
+    normalisation (gamma 1, beta 0 for every label).
     """
 
     def __init__(self, features: int, classes: int = CLASSES) -> None:
@@ -50,7 +55,11 @@ class ConditionalBatchNorm(nn.Module):
         nn.init.zeros_(self.beta.weight)
 
     def forward(self, codes: Tensor, labels: Tensor) -> Tensor:
-        return self.gamma(labels) * self.norm(codes) + self.beta(labels)
+        if is_shares(labels):
+            gamma, beta = labels @ self.gamma.weight, labels @ self.beta.weight
+        else:
+            gamma, beta = self.gamma(labels), self.beta(labels)
+        return gamma * self.norm(codes) + beta
 
 
 class LabelMap(nn.Module):
@@ -259,13 +268,19 @@ class ConditionalVAE(nn.Module):
         return mu + torch.randn_like(mu) * torch.exp(0.5 * logvar) if self.training else mu
 
     def decode(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """Codes (N, latent) drawn under labels (N,): images in (0, 1)."""
+        """Codes (N, latent) drawn under labels (N,), or under mixtures of labels: images in (0, 1).
+
+        A mixture is a row of float (N, 10), how much of each label is asked for, that adds up to 1.
+        """
         if codes.ndim != 2 or codes.shape[1] != self.latent or not codes.is_floating_point():
             raise InputError(
                 f"codes must be float (N, {self.latent}), not {codes.dtype} {tuple(codes.shape)}: encode images first"
             )
-        check_labels(labels, len(codes))
         check_batch(codes, self.training)
+        if is_shares(labels):
+            check_shares(labels, len(codes))
+            return self.decoder(codes, labels)
+        check_labels(labels, len(codes))
         return self.decoder(codes, labels.long())
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -283,7 +298,7 @@ class ConditionalVAE(nn.Module):
         return self.swap(images, labels, labels)
 
     def swap(self, images: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
-        """Images coded under `labels` and drawn under `asked`, in (0, 1), (N, C, S, S)."""
+        """Images coded under `labels` and drawn under `asked`, labels or mixtures: in (0, 1), (N, C, S, S)."""
         mu, logvar = self.encode(images, labels)
         return self.decode(self.sample(mu, logvar), asked)
 
