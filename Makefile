@@ -7,7 +7,7 @@ INSTALLED := .venv/installed
 # Threads that wait for each other by spinning slow everything down as soon as another process wants the core.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: run test lab figures bench format clean
+.PHONY: run test lab figures site bench format clean
 
 run: $(INSTALLED)
 	$(BIN)/python -m s18_utils run --out build $(if $(ONLY),--only $(ONLY))
@@ -23,6 +23,9 @@ lab: $(INSTALLED)
 
 figures: $(INSTALLED)
 	$(BIN)/python -m s18_utils publish --preset $(or $(PRESET),full) $(foreach name,$(ONLY),--only $(name))
+
+site: $(INSTALLED)
+	$(BIN)/python -m s18_utils site --out build/site
 
 bench: $(INSTALLED)
 	$(BIN)/python -m s18_utils bench

@@ -168,6 +168,17 @@ def readme(file: Annotated[Path, typer.Argument(help="The file to write to.")] =
 
 
 @app.command()
+def site(out: Annotated[Path, typer.Option(help="Folder for the pages.")] = Path("build/site")) -> None:
+    """Builds a static site from the notebooks, as they are, and a playground that needs no kernel."""
+    from s18_utils.site import build_site
+
+    players = build_site(out)
+    if not players:
+        print("no published record of a conditional VAE keeps its weights: the site has no playground")
+    print(f"serve it with `python -m http.server --directory {out}`")
+
+
+@app.command()
 def bench(
     name: Annotated[str | None, typer.Argument(help="One measurement; by default all of them.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file as well.")] = None,

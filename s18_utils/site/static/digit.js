@@ -1,0 +1,86 @@
+// A drawing of one digit, centred and scaled as MNIST's were: the same steps as normalise_digit in s18_utils/data/mnist.py
+// (LeCun et al. 1998, section III.A), for a canvas with white strokes on black.
+"use strict";
+
+const SIZE = 28;
+const BOX = 20;
+
+/**
+ * Resizes by a triangle filter as wide as the scale, antialiased, along one axis of a row-major picture.
+ * @param {Float32Array} from  rows × columns values.
+ * @returns {Float32Array} rows × wanted values.
+ */
+function resizeColumns(from, rows, columns, wanted) {
+  const scale = columns / wanted;
+  const reach = Math.max(scale, 1);
+  const to = new Float32Array(rows * wanted);
+  for (let column = 0; column < wanted; column++) {
+    const centre = (column + 0.5) * scale;
+    const first = Math.max(0, Math.floor(centre - reach + 0.5));
+    const last = Math.min(columns, Math.floor(centre + reach + 0.5));
+    const weights = [];
+    let total = 0;
+    for (let at = first; at < last; at++) {
+      const weight = Math.max(0, 1 - Math.abs((at - centre + 0.5) / reach));
+      weights.push(weight);
+      total += weight;
+    }
+    for (let row = 0; row < rows; row++) {
+      let sum = 0;
+      for (let at = first; at < last; at++) sum += from[row * columns + at] * weights[at - first];
+      to[row * wanted + column] = sum / total;
+    }
+  }
+  return to;
+}
+
+function transpose(from, rows, columns) {
+  const to = new Float32Array(from.length);
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) to[column * rows + row] = from[row * columns + column];
+  return to;
+}
+
+/**
+ * @param {Float32Array} ink  rows × columns, 0 where there is none.
+ * @returns {Float32Array|null} 28 × 28 in [0, 1], the strongest stroke 1; null if there is no ink.
+ */
+function normaliseDigit(ink, rows, columns) {
+  let top = rows, bottom = -1, left = columns, right = -1;
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++)
+      if (ink[row * columns + column] > 0) {
+        top = Math.min(top, row);
+        bottom = Math.max(bottom, row);
+        left = Math.min(left, column);
+        right = Math.max(right, column);
+      }
+  if (bottom < 0) return null;
+  const height = bottom - top + 1, width = right - left + 1;
+  const box = new Float32Array(height * width);
+  for (let row = 0; row < height; row++)
+    for (let column = 0; column < width; column++)
+      box[row * width + column] = ink[(top + row) * columns + left + column];
+
+  const scale = BOX / Math.max(height, width);
+  const high = Math.max(1, Math.round(height * scale)), wide = Math.max(1, Math.round(width * scale));
+  const narrowed = resizeColumns(box, height, width, wide);
+  const digit = transpose(resizeColumns(transpose(narrowed, height, wide), wide, height, high), wide, high);
+
+  let most = 0, mass = 0, down = 0, across = 0;
+  for (let row = 0; row < high; row++)
+    for (let column = 0; column < wide; column++) {
+      const value = digit[row * wide + column];
+      most = Math.max(most, value);
+      mass += value;
+      down += value * row;
+      across += value * column;
+    }
+  const corner = (centre, side) => Math.min(Math.max(Math.round(SIZE / 2 - centre), 0), SIZE - side);
+  const firstRow = corner(down / mass, high), firstColumn = corner(across / mass, wide);
+  const image = new Float32Array(SIZE * SIZE);
+  for (let row = 0; row < high; row++)
+    for (let column = 0; column < wide; column++)
+      image[(firstRow + row) * SIZE + firstColumn + column] = digit[row * wide + column] / most;
+  return image;
+}
