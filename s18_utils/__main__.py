@@ -106,15 +106,15 @@ def tradeoff(
     experiment: ExperimentName,
     preset: PresetName = None,
     out: OutFolder = None,
-    folder: Annotated[Path | None, typer.Option(help="For table and plot; by default figures/tradeoffs.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to keep it; by default figures.")] = None,
 ) -> None:
-    """Measures what the weight of the label loss buys and costs, by one short training for each of several weights."""
-    from s18_utils import tradeoff
+    """Measures what the label loss buys and costs, by a short training for each of several weights."""
+    from s18_utils import plots, tradeoff
 
-    rows = tradeoff.measure(experiment, preset, out)
-    file = tradeoff.write(experiment, rows, *filter(None, [folder]))
-    print(tradeoff.table(rows))
-    print(f"table and plot: {file.parent}")
+    record = tradeoff.measure(experiment, preset, out, *filter(None, [folder]))
+    print(tradeoff.table(record))
+    print(plots.provenance(record))
+    print(f"record: {record.folder}")
 
 
 def existing_record(experiment: str, preset: str | None, out: Path | None):

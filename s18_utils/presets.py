@@ -87,7 +87,7 @@ PRESETS = {
         "quick": Preset(28, 2, 256, {"classifier_settings": DIGIT_NET["quick"], "latent": 16, "label_weight": 100.0}),
         "full": Preset(
             28,
-            12,
+            7,
             256,
             {
                 "classifier_settings": DIGIT_NET["full"],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 
-from s18_utils import notebooks, plots, records, training
+from s18_utils import notebooks, plots, records, tradeoff, training
 from s18_utils.errors import InputError, check_choice
 from s18_utils.experiments import EXPERIMENTS, get_experiment
 from s18_utils.presets import get_preset
@@ -46,6 +46,8 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
     for name in names:
         for needed in (*get_experiment(name).needs.values(), name):
             redraw(published(needed, preset))
+        if get_experiment(name).family == "cvae" and not (records.PUBLISHED / f"{name}-tradeoff").is_dir():
+            tradeoff.measure(name, preset, records.PUBLISHED)
     with tempfile.TemporaryDirectory() as empty:  # records of one's own runs must not get into what is published
         os.environ |= {"S18_RUNS": empty, "S18_PRESET": preset}
         compare_unets(preset)

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from s18_utils.cvae import CVAEModule
 from s18_utils.cvae.checks import CLASSES
-from s18_utils.cvae_plots import RIGHT, WRONG, draw_all
-from s18_utils.data import class_names
-from s18_utils.data.batches import StoreData
+from s18_utils.cvae_plots import RIGHT, WRONG, draw_all, names_of
 from s18_utils.data.mnist import SIZE, normalise_digit
 from s18_utils.errors import InputError
+from s18_utils.records import Record
 
 ZOOM = 7  # screen pixels for each pixel of an image
 SMALL_ZOOM = 3  # the same where ten images stand in a row
@@ -68,9 +67,9 @@ def verdict_text(read: str, chance: float, agrees: bool) -> str:
     return f"<span style='color: {colour}'>{mark} the judge reads <b>{read}</b></span> ({chance:.0%} sure)"
 
 
-def label_swap(module: CVAEModule, data: StoreData, count: int = 50) -> ipywidgets.Widget:
+def label_swap(record: Record, module: CVAEModule, count: int = 50) -> ipywidgets.Widget:
     """Choose a test image and a label, or a mixture of two: the input beside the output, and the judge's verdict."""
-    batch, names = data.examples(count), class_names(data.data.name, data.data.source)
+    batch, names = record.examples(count), names_of(record)
     options = [(name, number) for number, name in enumerate(names)]
     slider = ipywidgets.IntSlider(0, 0, len(batch["label"]) - 1, description="image", style=WIDE)
     menu = ipywidgets.Dropdown(options=options, description="draw as", style=WIDE)

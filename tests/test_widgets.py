@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import assert_one_sentence
+from conftest import assert_one_sentence, sample_metrics
 from cvae_stand_ins import SMALL, BandJudge, Painter, band_set
 from PIL import Image
 
@@ -16,6 +16,7 @@ from s18_utils.cvae import CVAEModule
 from s18_utils.cvae.swap import SwapScores
 from s18_utils.data.batches import StoreData
 from s18_utils.errors import InputError
+from s18_utils.records import Record
 from s18_utils.widgets import SMALL_ZOOM, ZOOM, draw_swap, label_swap, mixture, own_digit, uploaded
 
 
@@ -35,7 +36,10 @@ class Swap:
     """A label-swap widget, its parts by name."""
 
     def __init__(self, module: CVAEModule, data: StoreData, **settings):
-        controls, shown = label_swap(module, data, **settings).children
+        origin = sample_metrics()["data"] | {"name": data.data.name, "source": data.data.source}
+        metrics = sample_metrics(experiment=f"cvae-{data.data.name}", data=origin)
+        record = Record(None, metrics, [], data.stored_examples(len(data.test)))
+        controls, shown = label_swap(record, module, **settings).children
         self.image, self.label, self.other, self.morph = controls.children
         self.picture, self.verdict = shown.children
 
