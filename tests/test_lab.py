@@ -31,6 +31,7 @@ from s18_utils.cvae.swap import SwapScores
 from s18_utils.data.batches import StoreData
 from s18_utils.experiments import get_experiment
 from s18_utils.presets import get_preset
+from s18_utils.records import Record
 from s18_utils.widgets import label_swap, own_digit
 
 torch.manual_seed(0)
@@ -39,8 +40,11 @@ for table in (model.vae.decoder.norm.gamma, model.vae.decoder.norm.beta):
     torch.nn.init.normal_(table.weight)
 model.vae.decoder.draw.weight.data *= 10
 model.scores = SwapScores(BandJudge(), BandJudge())
-model.eval()"""
-CELLS = [CODE, "label_swap(model, StoreData(band_set(), 8))", "own_digit(model)"]
+model.eval()
+
+metrics = {{"experiment": "cvae-mnist", "data": {{"name": "mnist", "source": "synthetic"}}}}
+record = Record(None, metrics, [], StoreData(band_set(), 8).stored_examples(40))"""
+CELLS = [CODE, "label_swap(record, model)", "own_digit(model)"]
 
 
 @pytest.fixture(scope="module")
