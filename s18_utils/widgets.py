@@ -20,7 +20,7 @@ from s18_utils.records import Record
 ZOOM = 7  # screen pixels for each pixel of an image
 SMALL_ZOOM = 3  # the same where ten images stand in a row
 WIDE = {"description_width": "5.5em"}
-FIGURE = "margin: 0; text-align: center; line-height: 1.4"
+FIGURE = "margin: 0; text-align: center; line-height: 1.3"
 
 
 def mixture(first: int, second: int, share: float) -> Tensor:
@@ -80,14 +80,11 @@ def label_swap(record: Record, module: CVAEModule, count: int = 50) -> ipywidget
     def update(change=None) -> None:
         label, asked = int(batch["label"][slider.value]), mixture(menu.value, other.value, morph.value)
         picture.value, read, chance = draw_swap(module, batch["image"][slider.value], label, asked)
-        parts = [
-            f"<b>{names[part]}</b>" + (f" {asked[part]:.0%}" if asked[part] < 1 else "")
-            for part in asked.nonzero().flatten().tolist()
-        ]
-        half = asked[read] >= 0.5 - 1e-6  # of a mixture the judge may read what there is most of
-        verdict.value = f"<b>{names[label]}</b> drawn as {' + '.join(parts)}<br>" + verdict_text(
-            names[read], chance, half
-        )
+        shares = {names[part]: float(asked[part]) for part in asked.nonzero().flatten().tolist()}
+        parts = [f"<b>{name}</b>" + (f" {share:.0%}" if share < 1 else "") for name, share in shares.items()]
+        agrees = bool(asked[read] >= 0.5 - 1e-6)  # of a mixture the judge may read what there is most of
+        what = f"<b>{names[label]}</b> drawn as {' + '.join(parts)}"
+        verdict.value = f"{what}<br>{verdict_text(names[read], chance, agrees)}"
 
     for control in (slider, menu, other, morph):
         control.observe(update, "value")
@@ -108,7 +105,7 @@ def own_digit(module: CVAEModule) -> ipywidgets.Widget:
     """
     if list(module.hparams.image_shape) != [1, SIZE, SIZE]:
         raise InputError("this module does not draw digits: load that of cvae-mnist")
-    upload = ipywidgets.FileUpload(accept="image/*", description="a digit of yours", layout={"width": "12em"})
+    upload = ipywidgets.FileUpload(accept="image/*", description="a digit of yours", layout={"width": "14em"})
     menu = ipywidgets.Dropdown(options=list(range(CLASSES)), description="it is a", disabled=True)
     answer = ipywidgets.HTML("A photo or a drawing of one digit, dark on light or light on dark.")
     digit = None
@@ -138,12 +135,14 @@ def own_digit(module: CVAEModule) -> ipywidgets.Widget:
 def ten_drawings(module: CVAEModule, digit: Tensor, label: int) -> str:
     """HTML of a digit (1, 28, 28) beside its drawings under all ten labels, each above the judge's verdict."""
     drawings = draw_all(module, digit, torch.tensor(label))
-    tiles = [tile(digit, f"yours, a {label}", "<b>yours</b>")]
-    for asked, (drawing, (read, chance)) in enumerate(zip(drawings, judged(module, drawings), strict=True)):
-        colour, mark = (RIGHT, "✓") if read == asked else (WRONG, f"✗ read as {read}")
-        verdict = f"<b>{asked}</b> <span style='color: {colour}'>{mark}</span> {chance:.0%}"
-        tiles.append(tile(drawing, f"yours drawn as a {asked}", verdict))
-    return f"<div style='display: flex; flex-wrap: wrap; gap: 0.6em'>{''.join(tiles)}</div>"
+    tiles = []
+    for asked, (drawing, (read, _)) in enumerate(zip(drawings, judged(module, drawings), strict=True)):
+        colour, mark = (RIGHT, "✓") if read == asked else (WRONG, "✗")
+        caption = f"as <b>{asked}</b><br><span style='color: {colour}'>{mark} reads {read}</span>"
+        tiles.append(tile(drawing, f"yours drawn as a {asked}", caption))
+    yours = tile(digit, f"yours, a {label}", "<b>yours</b>")
+    grid = f"<div style='display: grid; grid-template-columns: repeat(5, auto); gap: 0.6em'>{''.join(tiles)}</div>"
+    return f"<div style='display: flex; gap: 1.8em; margin-top: 0.6em'>{yours}{grid}</div>"
 
 
 def tile(image: Tensor, alt: str, caption: str) -> str:

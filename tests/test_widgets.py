@@ -201,7 +201,7 @@ def test_a_drawing_that_the_judge_reads_otherwise_is_marked():
     own = Own(module_of(Painter(stuck=2)))
     own.upload(stroke())
     assert own.answer.value.count("✓") == 1
-    assert own.answer.value.count("✗ read as 2") == 9
+    assert own.answer.value.count("✗ reads 2") == 9
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""What GitHub shows: the committed notebooks, rendered and free of debris, and the README's pictures and addresses."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EVERY_NOTEBOOK = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+README = (ROOT / "README.md").read_text()
+REPOSITORY = re.search(r'Repository = "https://github.com/(\S+)"', (ROOT / "pyproject.toml").read_text())[1]
+COLAB = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks"
+KAGGLE = f"https://kaggle.com/kernels/welcome?src=https://github.com/{REPOSITORY}/blob/main/notebooks"
+SIZE = 2_000_000  # bytes; GitHub stops rendering somewhere above
+WORDS = 3  # an alternative text shorter than this says nothing of a picture
+TRACEBACK = "Traceback (most recent call last)"
+
+
+def code_cells(file: Path) -> list[dict]:
+    return [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def repositories(text: str) -> set[str]:
+    """The owner/name of everything on GitHub called like this project, also behind Colab's addresses."""
+    return set(re.findall(r"github(?:\.com)?/([\w.-]+/S18)\b", text))
+
+
+def test_there_are_six():
+    assert len(FILES) == 6
+
+
+@EVERY_NOTEBOOK
+def test_badges_lead_to_this_notebook_in_the_projects_repository(file):
+    first = "".join(json.loads(file.read_text())["cells"][0]["source"])
+    badges = re.findall(r"\[!\[[^\]]+\]\([^)]+\)\]\(([^)]+)\)", first)
+    assert badges == [f"{COLAB}/{file.name}", f"{KAGGLE}/{file.name}"]
+    assert repositories(file.read_text()) == {REPOSITORY}
+
+
+def test_the_readme_leads_to_every_notebook():
+    for file in FILES:
+        assert f"]({COLAB}/{file.name})" in README
+        assert f"](notebooks/{file.name})" in README
+    assert repositories(README) == {REPOSITORY}
+
+
+@EVERY_NOTEBOOK
+def test_is_small_enough_and_keeps_no_widget_state(file):
+    assert file.stat().st_size < SIZE
+    assert "widgets" not in json.loads(file.read_text())["metadata"]  # GitHub calls such a notebook invalid
+
+
+@EVERY_NOTEBOOK
+def test_is_executed_from_top_to_bottom(file):
+    assert [cell["execution_count"] for cell in code_cells(file)] == list(range(1, len(code_cells(file)) + 1))
+
+
+@EVERY_NOTEBOOK
+def test_what_ends_in_a_value_shows_it(file):
+    for cell in code_cells(file):
+        last = "".join(cell["source"]).rstrip().splitlines()[-1]
+        if re.match(r"[\w.]+\(.*\)$", last):  # a call whose value nobody keeps: print, a table, a figure, a widget
+            assert cell["outputs"], f"no output: {last}"
+
+
+@EVERY_NOTEBOOK
+def test_shows_no_errors_and_no_warnings(file):
+    for cell in code_cells(file):
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error"
+            assert output.get("name") != "stderr"
+            assert TRACEBACK not in json.dumps(output)
+
+
+@EVERY_NOTEBOOK
+def test_every_output_has_something_that_github_can_show(file):
+    shown = {"text/plain", "text/html", "text/markdown", "image/png"}
+    for cell in code_cells(file):
+        for output in cell["outputs"]:
+            assert output["output_type"] == "stream" or shown & output["data"].keys()
+
+
+def test_the_readmes_pictures_exist_and_say_what_they_show():
+    pictures = re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", README)
+    assert "<img" not in README  # it would need a check of its own
+    local = [(text, address) for text, address in pictures if not address.startswith("https://")]
+    assert len(local) >= 2
+    for text, address in local:
+        assert len(text.split()) >= WORDS, f"{address} has no alternative text"
+        assert (ROOT / address).is_file(), address
+    assert all(text for text, _ in pictures)
