@@ -10,7 +10,7 @@ from conftest import assert_one_sentence
 from s18_utils import notebooks, presets, records, tables, training
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
-from s18_utils.publish import publish
+from s18_utils.publish import SEEDS, publish
 from s18_utils.records import read_record
 
 NAME, DICE = "unet-maxpool-transpose-bce", "unet-maxpool-transpose-dice"
@@ -79,13 +79,15 @@ def test_everything_is_published_and_nothing_is_trained_twice(repository, traine
 
 
 def test_a_record_of_another_preset_is_replaced(repository, monkeypatch):
-    publish("tiny", [NAME])
+    monkeypatch.setitem(SEEDS, "unet", 1)
+    training.train_or_load(NAME, "tiny", out=repository / "figures")
     monkeypatch.setitem(presets.PRESETS["unet"], "quick", presets.PRESETS["unet"]["tiny"])
     publish("quick", [NAME])
     assert read_record(repository / "figures" / NAME).metrics["preset"] == "quick"
 
 
-def test_a_notebook_that_fails_is_named_and_left_as_it_was(repository):
+def test_a_notebook_that_fails_is_named_and_left_as_it_was(repository, monkeypatch):
+    monkeypatch.setitem(SEEDS, "unet", 1)
     file = repository / "notebooks" / f"{EXPERIMENTS[NAME].notebook}.ipynb"
     cells = [nbformat.v4.new_code_cell("raise ValueError('broken on purpose')")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
