@@ -63,8 +63,7 @@ def build_site(out: Path) -> list[str]:
         (partial / "figures").mkdir()
         pictures = [picture for picture in PICTURES if (PUBLISHED / picture["file"]).is_file()]
         for picture in pictures:
-            picture["copy"] = picture["file"].replace("/", "-")
-            shutil.copy(PUBLISHED / picture["file"], partial / "figures" / picture["copy"])
+            shutil.copy(PUBLISHED / picture["file"], partial / "figures" / picture["name"])
         results = {family: to_html(published_results(family)) for family in ("unet", "cvae")}
         write(partial, "index.html", "index.html.j2", pictures=pictures, results=results, **shared)
         shutil.rmtree(out, ignore_errors=True)
@@ -75,16 +74,19 @@ def build_site(out: Path) -> list[str]:
 PICTURES = [
     {
         "file": "cvae-mnist/composite.png",
+        "name": "cvae-mnist-composite.png",
         "alt": "25 handwritten digits, each beside itself drawn as another digit",
         "text": "Each test digit beside itself drawn under another label; green where the judge reads that.",
     },
     {
         "file": "cvae-cifar10/composite.png",
+        "name": "cvae-cifar10-composite.png",
         "alt": "25 small photographs, each beside itself drawn as another kind of object",
         "text": "The same with photographs: a frog asked to be a ship.",
     },
     {
         "file": "unets_side_by_side.png",
+        "name": "unets_side_by_side.png",
         "alt": "Six test photographs above their trimaps and what each of the four UNets predicts",
         "text": "Six test photographs, their true trimaps, and what each of the four UNets makes of them.",
     },
