@@ -105,7 +105,7 @@ PRESETS = {
         "full": Preset(
             32,
             20,
-            1000,
+            1024,
             {"settings": OBJECT_NET["full"], "learning_rate": 1.46} | AIRBENCH,
             augment=OBJECT_AUGMENT | {"noise": 0.05, "blur": 0.1},
         ),
@@ -125,7 +125,7 @@ PRESETS = {
             {"settings": {"widths": [48, 96, 192], "depth": 1, "halve": True}, "learning_rate": 0.1},
             augment=OBJECT_AUGMENT,
         ),
-        "full": Preset(32, 24, 250, {"learning_rate": 0.1}, augment=OBJECT_AUGMENT),
+        "full": Preset(32, 24, 256, {"learning_rate": 0.1}, augment=OBJECT_AUGMENT),
     },
     "cvae-cifar10": {
         "tiny": Preset(
@@ -151,6 +151,7 @@ PRESETS = {
                 "encoder_widths": [48, 96, 128],
                 "decoder_widths": [128, 96, 64, 32],
                 "label_weight": 200.0,
+                "code_weight": 0.0,  # one epoch is too short to serve it as well
             },
             augment={"flip": True},
         ),
