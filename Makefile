@@ -1,5 +1,6 @@
 # make run    the notebooks, executed into build/, on whatever data and device there are
 # make test   lint, unit tests, and every notebook at the tiny preset
+# make site   build/site/: results, notebooks as committed, and the playground; its runtime comes from npm
 # make figures PRESET=full   trains what is published: figures/, the README's tables, the notebooks; goes on if interrupted
 PYTHON ?= python3
 BIN := .venv/bin

@@ -54,9 +54,8 @@ def build_site(out: Path) -> list[str]:
         shutil.copytree(HERE / "static", partial / "static")
         (partial / "static" / "code.css").write_text(code_styles())
         players = write_playground(partial)
-        pages = [{"name": row.notebook, "title": row.title} for row in EXPERIMENTS.values()]
-        shared = {"pages": pages, "players": players, "repository": REPOSITORY}
-        for page in pages:
+        shared = shared_values(players)
+        for page in shared["pages"]:
             notebook = nbformat.read(notebooks.NOTEBOOKS / f"{page['name']}.ipynb", as_version=4)
             cells = [cell for each in notebook.cells for cell in show_cell(each)]
             write(partial, f"{page['name']}.html", "notebook.html.j2", page=page, cells=cells, **shared)
@@ -95,22 +94,26 @@ PICTURES = [
 
 def write_playground(site: Path) -> list[str]:
     """Writes the playground's page, networks and runtime; returns the experiments in it, none without weights."""
-    records = [read_record(PUBLISHED / row.name) for row in EXPERIMENTS.values() if row.family == "cvae"]
+    kept = [read_record(PUBLISHED / row.name) for row in EXPERIMENTS.values() if row.family == "cvae"]
     sets = {}
-    for record in filter(None, records):
-        if record.has_weights:
-            name = record.metrics["experiment"]
-            (site / "models" / name).mkdir(parents=True)
-            sets[name] = export(record, PUBLISHED, site / "models" / name)
-    if sets:
-        (site / "models" / "sets.json").write_text(json.dumps(sets))
-        (site / "runtime").mkdir()
-        copy_runtime(site / "runtime")
-        pages = [{"name": row.notebook, "title": row.title} for row in EXPERIMENTS.values()]
-        titles = {name: EXPERIMENTS[name].title for name in sets}
-        shared = {"pages": pages, "players": list(sets), "repository": REPOSITORY}
-        write(site, "playground.html", "playground.html.j2", sets=sets, titles=titles, **shared)
+    records = {record.metrics["experiment"]: record for record in kept if record and record.has_weights}
+    if not records:
+        return []
+    (site / "runtime").mkdir()
+    copy_runtime(site / "runtime")
+    for name, record in records.items():
+        (site / "models" / name).mkdir(parents=True)
+        sets[name] = export(record, PUBLISHED, site / "models" / name)
+    (site / "models" / "sets.json").write_text(json.dumps(sets))
+    titles = {name: EXPERIMENTS[name].title for name in sets}
+    write(site, "playground.html", "playground.html.j2", sets=sets, titles=titles, **shared_values(list(sets)))
     return list(sets)
+
+
+def shared_values(players: list[str]) -> dict:
+    """What the templates of all pages are given."""
+    pages = [{"name": row.notebook, "title": row.title} for row in EXPERIMENTS.values()]
+    return {"pages": pages, "players": players, "repository": REPOSITORY}
 
 
 def write(site: Path, name: str, template: str, **values) -> None:

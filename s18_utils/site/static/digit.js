@@ -4,6 +4,8 @@
 
 const SIZE = 28;
 const BOX = 20;
+const GRAIN = 0.2; // of the strongest stroke: less is paper, not ink
+const FAINT = 25; // and so is what differs by less than this, of 255
 
 /**
  * Resizes by a triangle filter as wide as the scale, antialiased, along one axis of a row-major picture.
@@ -42,10 +44,12 @@ function transpose(from, rows, columns) {
 }
 
 /**
- * @param {Float32Array} ink  rows × columns, 0 where there is none.
+ * @param {Float32Array} ink  rows × columns in 0–255, 0 where there is none.
  * @returns {Float32Array|null} 28 × 28 in [0, 1], the strongest stroke 1; null if there is no ink.
  */
 function normaliseDigit(ink, rows, columns) {
+  const least = Math.max(FAINT, GRAIN * ink.reduce((most, value) => Math.max(most, value), 0));
+  ink = ink.map((value) => (value > least ? value : 0));
   let top = rows, bottom = -1, left = columns, right = -1;
   for (let row = 0; row < rows; row++)
     for (let column = 0; column < columns; column++)
