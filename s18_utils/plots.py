@@ -131,7 +131,7 @@ def picture_grid(
     """
     lines, captions = list(lines), captions or {}
     count = len(lines[0][1])
-    figure, axes = new_figure(title, len(lines), count, width=1.75 * count, height=1.8 * len(lines) + 0.5)
+    figure, axes = new_figure(title, len(lines), count, width=1.5 * count, height=1.55 * len(lines) + 0.5)
     legend = [Patch(facecolor=MASK_COLOURS(index), edgecolor="grey", label=name) for index, name in enumerate(CLASSES)]
     if any(pictures.dtype == torch.bool for _, pictures in lines):
         legend.append(Patch(facecolor=ERROR_COLOURS(1), label="wrong"))
