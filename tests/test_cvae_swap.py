@@ -92,6 +92,15 @@ def test_reconstruction_is_scored_under_the_own_label_by_hand():
     assert result["bits_per_dim"] == pytest.approx((nll + 0.5) / (784 * math.log(2)) + math.log2(255), rel=1e-5)
 
 
+def test_the_cost_of_an_image_is_that_of_scattered_codes():
+    labels = torch.arange(20) % 10
+    images = bands(labels, torch.ones(20))
+    result = scores(Painter(), images, labels)
+    assert result["mse"] == 0  # the mean code is the brightness itself; one drawn around it is not
+    least = (784 * (0.918938533 - 1) + 0.5) / (784 * math.log(2)) + math.log2(255)
+    assert result["bits_per_dim"] > least + 0.1
+
+
 def test_psnr_is_averaged_over_images():
     labels = torch.tensor([0, 1] * 10)
     images = bands(labels, torch.tensor([0.9, 0.7] * 10))  # both 0.1 away from 0.8

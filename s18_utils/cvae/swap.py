@@ -111,6 +111,7 @@ class SwapScores:
         """Forgets everything and moves the judge to `device`."""
         self.judge.to(device)
         self.rows: dict[str, list[Tensor]] = {}
+        self.noise = torch.Generator().manual_seed(0)
 
     @torch.no_grad()
     def update(self, vae: nn.Module, images: Tensor, labels: Tensor) -> None:
@@ -121,7 +122,12 @@ class SwapScores:
         drawings = vae.decode(mu.repeat(CLASSES, 1), asked)
         own = drawings.unflatten(0, (CLASSES, count))[labels, torch.arange(count, device=labels.device)]
         kl = kl_divergence(mu, logvar)
-        bits = (gaussian_nll(own, images, vae.log_sigma) + kl) / (images[0].numel() * math.log(2)) + math.log2(255)
+        # The bound on the cost is for codes as the posterior scatters them, not for its mean.
+        noise = torch.randn(mu.shape, generator=self.noise).to(mu)
+        scattered = vae.decode(mu + noise * torch.exp(0.5 * logvar), labels)
+        bits = (gaussian_nll(scattered, images, vae.log_sigma) + kl) / (images[0].numel() * math.log(2)) + math.log2(
+            255
+        )
         row = {"label": labels, "mse": (own - images).square().flatten(1).mean(1), "kl": kl, "bits_per_dim": bits}
         row["real"], row["real_blurred"] = self.read(images), self.read(gaussian_blur(images, BLUR_SIGMA))
         row["classified"] = self.frozen(images).argmax(1)
@@ -148,9 +154,9 @@ class SwapScores:
         `swap_agreement` counts all nine wrong labels of every image (`swap_agreement_frozen` what the frozen CNN reads:
         where that is higher, it is being fooled); `swap_matrix[i][j]` is the share of images of
         class i that the judge reads as j when j was asked (on the diagonal: under their own label). `mse` is the mean
-        over pixels, `psnr` is 10 log10(1 / mse) averaged over images, `kl` in nats per image; `bits_per_dim` bounds
-        the cost of the 8-bit image from above: (negative log-likelihood under the posterior's mean + KL) / (D ln 2) +
-        log2 255. `survives` is what `survival` says of each feature.
+        over pixels, `psnr` is 10 log10(1 / mse) averaged over images, both under the posterior's mean; `kl` is in nats
+        per image. `bits_per_dim` bounds the cost of the 8-bit image from above: (negative log-likelihood under a code
+        drawn from the posterior + KL) / (D ln 2) + log2 255. `survives` is what `survival` says of each feature.
 
         Raises:
             InputError: the judge is no better than chance on these images.
