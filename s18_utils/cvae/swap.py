@@ -125,9 +125,8 @@ class SwapScores:
         # The bound on the cost is for codes as the posterior scatters them, not for its mean.
         noise = torch.randn(mu.shape, generator=self.noise).to(mu)
         scattered = vae.decode(mu + noise * torch.exp(0.5 * logvar), labels)
-        bits = (gaussian_nll(scattered, images, vae.log_sigma) + kl) / (images[0].numel() * math.log(2)) + math.log2(
-            255
-        )
+        cost = gaussian_nll(scattered, images, vae.log_sigma) + kl
+        bits = cost / (images[0].numel() * math.log(2)) + math.log2(255)
         row = {"label": labels, "mse": (own - images).square().flatten(1).mean(1), "kl": kl, "bits_per_dim": bits}
         row["real"], row["real_blurred"] = self.read(images), self.read(gaussian_blur(images, BLUR_SIGMA))
         row["classified"] = self.frozen(images).argmax(1)
