@@ -151,7 +151,9 @@ PRESETS = {
                 "encoder_widths": [48, 96, 128],
                 "decoder_widths": [128, 96, 64, 32],
                 "label_weight": 200.0,
-                "code_weight": 0.0,  # one epoch is too short to serve it as well
+                # One epoch is too short for finer points.
+                "true_share": 1.0,
+                "code_weight": 0.0,
             },
             augment={"flip": True},
         ),
