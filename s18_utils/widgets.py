@@ -23,6 +23,13 @@ WIDE = {"description_width": "5.5em"}
 FIGURE = "margin: 0; text-align: center; line-height: 1.3"
 
 
+class Player(ipywidgets.Box):
+    """A widget that says what it is where there is no kernel to show it."""
+
+    def __repr__(self) -> str:
+        return "Here is something to play with, while the notebook's kernel runs."
+
+
 def mixture(first: int, second: int, share: float) -> Tensor:
     """How much of each label is asked for, float (10,): `share` in [0, 1] of the second, the rest of the first."""
     one, other = F.one_hot(torch.tensor([first, second]), CLASSES).float()
@@ -72,8 +79,9 @@ def label_swap(record: Record, module: CVAEModule, count: int = 50) -> ipywidget
     batch, names = record.examples(count), names_of(record)
     options = [(name, number) for number, name in enumerate(names)]
     slider = ipywidgets.IntSlider(0, 0, len(batch["label"]) - 1, description="image", style=WIDE)
-    menu = ipywidgets.Dropdown(options=options, description="draw as", style=WIDE)
-    other = ipywidgets.Dropdown(options=options, value=1, description="morph to", style=WIDE)
+    first = (int(batch["label"][0]) + 1) % CLASSES  # a swap from the start
+    menu = ipywidgets.Dropdown(options=options, value=first, description="draw as", style=WIDE)
+    other = ipywidgets.Dropdown(options=options, value=(first + 5) % CLASSES, description="morph to", style=WIDE)
     morph = ipywidgets.FloatSlider(0, min=0, max=1, step=0.05, description="how far", readout_format=".0%", style=WIDE)
     picture, verdict = ipywidgets.Image(format="png"), ipywidgets.HTML()
 
@@ -91,7 +99,7 @@ def label_swap(record: Record, module: CVAEModule, count: int = 50) -> ipywidget
     update()
     controls = ipywidgets.VBox([slider, menu, other, morph])
     wrap = ipywidgets.Layout(display="flex", flex_flow="row wrap", align_items="flex-start", grid_gap="0 1.5em")
-    return ipywidgets.Box([controls, ipywidgets.VBox([picture, verdict])], layout=wrap)
+    return Player([controls, ipywidgets.VBox([picture, verdict])], layout=wrap)
 
 
 def own_digit(module: CVAEModule) -> ipywidgets.Widget:
@@ -129,7 +137,8 @@ def own_digit(module: CVAEModule) -> ipywidgets.Widget:
 
     upload.observe(receive, "value")
     menu.observe(show, "value")
-    return ipywidgets.VBox([ipywidgets.HBox([upload, menu]), answer])
+    column = ipywidgets.Layout(display="flex", flex_flow="column", align_items="stretch")
+    return Player([ipywidgets.HBox([upload, menu]), answer], layout=column)
 
 
 def ten_drawings(module: CVAEModule, digit: Tensor, label: int) -> str:

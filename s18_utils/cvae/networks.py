@@ -279,7 +279,7 @@ class ConditionalVAE(nn.Module):
         check_batch(codes, self.training)
         if is_shares(labels):
             check_shares(labels, len(codes))
-            return self.decoder(codes, labels)
+            return self.decoder(codes, labels.to(codes))
         check_labels(labels, len(codes))
         return self.decoder(codes, labels.long())
 
