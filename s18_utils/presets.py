@@ -87,13 +87,13 @@ PRESETS = {
         "quick": Preset(28, 2, 256, {"classifier_settings": DIGIT_NET["quick"], "latent": 16, "label_weight": 100.0}),
         "full": Preset(
             28,
-            7,
+            5,
             256,
             {
                 "classifier_settings": DIGIT_NET["full"],
                 "latent": 24,
                 "decoder_widths": [96, 80, 40],
-                "label_weight": 200.0,
+                "label_weight": 300.0,
             },
         ),
     },
@@ -151,9 +151,7 @@ PRESETS = {
                 "encoder_widths": [48, 96, 128],
                 "decoder_widths": [128, 96, 64, 32],
                 "label_weight": 200.0,
-                # One epoch is too short for finer points.
-                "true_share": 1.0,
-                "code_weight": 0.0,
+                "true_share": 1.0,  # one epoch is too short for finer points
             },
             augment={"flip": True},
         ),

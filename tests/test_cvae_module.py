@@ -92,7 +92,7 @@ def test_the_swapped_term_asks_for_the_asked_label_not_the_true_one(monkeypatch)
 
 
 def test_the_code_term_reads_the_code_of_the_input_in_the_swapped_drawing(monkeypatch):
-    module = new_module().eval()
+    module = new_module(code_weight=1.0).eval()
     images, labels = examples()
     asked = (labels + 4) % 10
     monkeypatch.setattr(cvae_module, "mismatched_labels", lambda *_: asked)

@@ -51,7 +51,7 @@ def test_every_weight_and_variant_is_trained_once_on_training_images_alone(train
     assert [row["label_weight"] for row in rows] == [*(weight * factor for factor in tradeoff.FACTORS), weight, weight]
     assert [row["swap_agreement"] for row in rows] == [row["label_weight"] for row in rows]
     assert [row["disturbed"] for row in rows] == [1] * 5 + [0, 1]
-    assert [row["code_weight"] for row in rows] == [1.0] * 6 + [0.0]
+    assert [row["code_weight"] for row in rows] == [0.0] * 6 + [1.0]
     assert all(row["survives ink"] == 0.75 for row in rows)
     modules = [settings.module for settings, _ in trained]
     assert ["blur" in module for module in modules] == [False] * 5 + [True, False]

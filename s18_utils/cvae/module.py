@@ -72,7 +72,8 @@ class CVAEModule(L.LightningModule):
     w(t) is zero for the share `label_start` of the steps, then rises in a straight line to `label_weight` at the share
     `label_full`: a decoder that can't draw yet meets the label loss by texture alone. `true_share` is
     below 1 because a drawing under the true label has the image itself to go by; the label loss would only take it
-    away from there. The last term keeps in a swapped drawing what the code says of the input, whatever its class.
+    away from there. The last term asks that a swapped drawing still shows what the code says of the input; by default it
+    is left out, since the code finds ways to be read that please no eye.
 
     Args:
         image_shape, latent, encoder_widths, decoder_widths, encoder_depth, decoder_depth: as for `ConditionalVAE`.
@@ -100,7 +101,7 @@ class CVAEModule(L.LightningModule):
         true_share: float = 0.2,
         label_start: float = 0.05,
         label_full: float = 0.4,
-        code_weight: float = 1.0,
+        code_weight: float = 0.0,
         shift: int = 2,
         noise: float = 0.3,
         blur: float = 1.0,
