@@ -72,8 +72,8 @@ class CVAEModule(L.LightningModule):
     w(t) is zero for the share `label_start` of the steps, then rises in a straight line to `label_weight` at the share
     `label_full`: a decoder that can't draw yet meets the label loss by texture alone. `true_share` is
     below 1 because a drawing under the true label has the image itself to go by; the label loss would only take it
-    away from there. The last term asks that a swapped drawing still shows what the code says of the input; by default it
-    is left out, since the code finds ways to be read that please no eye.
+    away from there. The last term asks that a swapped drawing still shows what the code says of the input; it is left
+    out by default, since the code finds ways to be read that please no eye.
 
     Args:
         image_shape, latent, encoder_widths, decoder_widths, encoder_depth, decoder_depth: as for `ConditionalVAE`.
