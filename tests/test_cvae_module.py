@@ -378,6 +378,7 @@ def test_classifiers_are_trained_first_and_everything_is_kept(trained):
     assert sorted(path.stem for path in record.folder.glob("*.png")) == FIGURES
     assert {path.name for path in record.folder.iterdir() if path.suffix != ".png"} == {
         "config.json",
+        "examples.safetensors",
         "history.csv",
         "metrics.json",
         "weights.safetensors",
