@@ -397,6 +397,7 @@ def test_the_record_holds_what_was_promised(trained, helpers):
         "label_loss",
         "swap_agreement",
         "swap_agreement_blurred",
+        "swap_agreement_frozen",
         "same_label_agreement",
         "same_label_agreement_blurred",
         "swap_matrix",

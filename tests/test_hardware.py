@@ -1,5 +1,6 @@
 """The devices of a run: every combination that can't be had is refused in one sentence, before anything is done."""
 
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -110,11 +111,11 @@ def test_a_notebook_stays_one_process(monkeypatch):
     assert_one_sentence(refusal(Hardware(2)), "a notebook can't be run by several", "`python -m s18_utils fit`")
 
 
-def test_the_networks_an_experiment_leans_on_are_checked_before_anything_is_trained(tmp_path):
-    judge, own = (presets.get_preset(name, "full").batch_size for name in ("judge-cifar10", "cvae-cifar10"))
-    assert own % 4 == 0
-    assert judge % 4 != 0
-    with pytest.raises(InputError, match=f"a batch of {judge} images can't be shared evenly by 4 processes"):
+def test_the_networks_an_experiment_leans_on_are_checked_before_anything_is_trained(tmp_path, monkeypatch):
+    odd = dataclasses.replace(presets.get_preset("judge-cifar10", "full"), batch_size=250)
+    monkeypatch.setitem(presets.PRESETS["judge-cifar10"], "full", odd)
+    assert presets.get_preset("cvae-cifar10", "full").batch_size % 4 == 0
+    with pytest.raises(InputError, match="a batch of 250 images can't be shared evenly by 4 processes"):
         train_or_load("cvae-cifar10", "full", source="synthetic", out=tmp_path / "out", hardware=Hardware(4))
     assert not (tmp_path / "out").exists()
 

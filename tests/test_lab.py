@@ -122,7 +122,7 @@ def verdict(page: playwright.Page) -> str:
 
 def test_the_widget_is_there_at_once(page):
     assert page.locator("img.widget-image").evaluate("image => image.naturalWidth") == (28 + 2 + 28) * 7
-    assert re.match(r"0 drawn as 0\s+[✓✗] the judge reads \d \(\d+% sure\)", verdict(page))
+    assert re.match(r"0 drawn as 1\s+[✓✗] the judge reads \d \(\d+% sure\)", verdict(page))
     assert page.locator(".jp-OutputArea-output[data-mime-type*=stderr]").count() == 0
 
 
