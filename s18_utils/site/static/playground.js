@@ -92,8 +92,9 @@ class Stage {
     this.part = (name) => section.querySelector(`[data-part="${name}"]`);
     for (const name of ["own", "asked", "other"])
       painter.names.forEach((text, value) => this.part(name).append(new Option(text, value)));
-    this.part("asked").value = 3;
-    this.part("other").value = 8;
+    const [first] = painter.examples.labels;
+    this.part("asked").value = (first + 1) % CLASSES; // a swap from the start
+    this.part("other").value = (first + 6) % CLASSES;
     this.tiles = painter.names.map((name) => this.tile(name));
     this.part("drawings").append(...this.tiles.map(({ figure }) => figure));
     painter.examples.labels.forEach((label, index) => this.part("examples").append(this.thumbnail(label, index)));
