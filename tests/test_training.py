@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -269,7 +270,16 @@ def test_an_interrupt_keeps_a_usable_record(small, tmp_path, monkeypatch, traine
     assert not train_or_load(NAME, "tiny", out=tmp_path, resume=True).metrics["interrupted"]
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Interrupts are heard, also where the tests run in the background of a shell that has them ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
+@pytest.mark.usefixtures("heard")
 def test_a_real_signal_interrupts_as_well(small, tmp_path, monkeypatch):
     small(epochs=3)
     stop_after(monkeypatch, 1, how=lambda: signal.raise_signal(signal.SIGINT))
