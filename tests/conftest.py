@@ -10,7 +10,7 @@ import torch
 from playwright import sync_api as playwright
 from torch import Tensor
 
-from s18_utils import presets, records, tables, trainer
+from s18_utils import presets, records, tables, trainer, training
 from s18_utils.data import DataSet, pets, sources
 from s18_utils.presets import Preset
 
@@ -79,6 +79,19 @@ def small(monkeypatch, tmp_path) -> Callable[..., Preset]:
         monkeypatch.setattr(module, "PUBLISHED", tmp_path / "none-published")
     change()
     return change
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[int]:
+    """The seeds that were trained with, in order."""
+    seeds, train_seed = [], training.train_seed
+
+    def counted(spec, settings, data, seed, *rest):
+        seeds.append(seed)
+        return train_seed(spec, settings, data, seed, *rest)
+
+    monkeypatch.setattr(training, "train_seed", counted)
+    return seeds
 
 
 @pytest.fixture

@@ -35,19 +35,6 @@ def repository(small, tmp_path, monkeypatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def trained(monkeypatch) -> list[int]:
-    """The seeds that were trained with, in order."""
-    seeds, train_seed = [], training.train_seed
-
-    def counted(spec, settings, data, seed, *arguments):
-        seeds.append(seed)
-        return train_seed(spec, settings, data, seed, *arguments)
-
-    monkeypatch.setattr(training, "train_seed", counted)
-    return seeds
-
-
 def outputs(file: Path) -> str:
     cells = json.loads(file.read_text())["cells"]
     return "".join("".join(output["text"]) for cell in cells for output in cell["outputs"])

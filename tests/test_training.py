@@ -31,19 +31,6 @@ on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="sums on a GPU are
 pytestmark = pytest.mark.usefixtures("small")
 
 
-@pytest.fixture
-def trained(monkeypatch) -> list[int]:
-    """The seeds that were trained, in order."""
-    seeds, train_seed = [], training.train_seed
-
-    def count(spec, settings, data, seed, *rest):
-        seeds.append(seed)
-        return train_seed(spec, settings, data, seed, *rest)
-
-    monkeypatch.setattr(training, "train_seed", count)
-    return seeds
-
-
 def stop_after(monkeypatch, epochs: int, times: int = 1, how=None) -> None:
     """Interrupts the next training in the middle of the epoch after so many."""
     start, left = UNetModule.training_step, [times]
