@@ -117,19 +117,20 @@ def write_index(out: Path, pages: list[Page], preset: str) -> None:
         f"<td>{f'{page.seconds:.0f} s' if page.seconds else ''}</td></tr>"
         for page in pages
     )
-    results = comparison(preset)._repr_html_()
+    tables = (comparison(preset, family=family)._repr_html_() for family in ("unet", "cvae"))
+    results = "".join(f'<div class="scroll">{table}</div>' for table in tables)
     content = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 {'<meta http-equiv="refresh" content="5">' if running else ""}<title>S18</title><style>
 :root {{ color-scheme: light dark }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 2rem auto; padding: 0 1rem }}
 table {{ border-collapse: collapse; margin: 1rem 0 }}
 th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #8886; text-align: right }}
-td:first-child, th:first-child {{ text-align: left; white-space: nowrap }}
+td {{ white-space: nowrap }} td:first-child, th:first-child {{ text-align: left; white-space: nowrap }}
 .scroll {{ overflow-x: auto }} .failed {{ color: #d55e00 }} .waiting {{ opacity: .6 }}
 </style></head><body><h1>S18: UNets and conditional VAEs</h1>
 <table><thead><tr><th>notebook</th><th>state</th><th>time</th></tr></thead><tbody>{rows}</tbody></table>
-<h2>Results at preset {escape(preset)}</h2><div class="scroll">{results}</div></body></html>
+<h2>Results at preset {escape(preset)}</h2>{results}</body></html>
 """
     (out / "index.html").write_text(content, encoding="utf-8")
 

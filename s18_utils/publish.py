@@ -46,8 +46,10 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
     for name in names:
         for needed in (*get_experiment(name).needs.values(), name):
             redraw(published(needed, preset))
-        if get_experiment(name).family == "cvae" and not (records.PUBLISHED / f"{name}-tradeoff").is_dir():
-            tradeoff.measure(name, preset, records.PUBLISHED)
+        if get_experiment(name).family == "cvae":
+            measured = records.read_record(records.PUBLISHED / f"{name}-tradeoff")
+            if measured is None or measured.metrics["preset"] != preset:
+                tradeoff.measure(name, preset, records.PUBLISHED, records.PUBLISHED)
     with tempfile.TemporaryDirectory() as empty:  # records of one's own runs must not get into what is published
         os.environ |= {"S18_RUNS": empty, "S18_PRESET": preset}
         compare_unets(preset)

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from playwright import sync_api as playwright
+from safetensors.torch import load_file
 from torch import Tensor
 
 from s18_utils import presets, records, tables, trainer, training
 from s18_utils.data import DataSet, pets, sources
 from s18_utils.presets import Preset
+from s18_utils.records import Record
 
 REAL_DATA = os.environ.get("S18_DATA")
 
@@ -207,3 +209,19 @@ def assert_one_sentence(message: str, *parts: str) -> None:
     assert not message.endswith("."), message
     for part in parts:
         assert part in message, message
+
+
+def weights(record: Record) -> dict[str, Tensor]:
+    return load_file(record.folder / "weights.safetensors")
+
+
+def snapshot(net: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def equal(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def without_seconds(history: list[dict]) -> list[dict]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]

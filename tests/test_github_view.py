@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from s18_utils.site import build
+
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EVERY_NOTEBOOK = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -91,3 +93,7 @@ def test_the_readmes_pictures_exist_and_say_what_they_show():
         assert len(text.split()) >= WORDS, f"{address} has no alternative text"
         assert (ROOT / address).is_file(), address
     assert all(text for text, _ in pictures)
+
+
+def test_the_site_names_the_same_repository():
+    assert f"https://github.com/{REPOSITORY}" == build.REPOSITORY

@@ -8,10 +8,11 @@ import pytest
 from conftest import assert_one_sentence
 
 from s18_utils import notebooks, presets, records, tables, training
+from s18_utils import publish as publishing
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.publish import SEEDS, publish
-from s18_utils.records import read_record
+from s18_utils.records import Record, read_record, write_record
 
 NAME, DICE = "unet-maxpool-transpose-bce", "unet-maxpool-transpose-dice"
 
@@ -71,6 +72,19 @@ def test_a_record_of_another_preset_is_replaced(repository, monkeypatch):
     monkeypatch.setitem(presets.PRESETS["unet"], "quick", presets.PRESETS["unet"]["tiny"])
     publish("quick", [NAME])
     assert read_record(repository / "figures" / NAME).metrics["preset"] == "quick"
+
+
+@pytest.mark.parametrize(("kept", "measured"), [(None, 1), ("quick", 1), ("tiny", 0)])
+def test_a_trade_off_is_measured_unless_there_is_one_of_the_preset(repository, monkeypatch, kept, measured):
+    folder, asked = repository / "figures", []
+    if kept:
+        write_record(Record(folder / "cvae-mnist-tradeoff", {"preset": kept}, []), {}, {}, {})
+    monkeypatch.setattr(publishing, "published", lambda name, preset: None)
+    monkeypatch.setattr(publishing, "redraw", lambda record: None)
+    monkeypatch.setattr(publishing, "render", lambda name: True)
+    monkeypatch.setattr(publishing.tradeoff, "measure", lambda *arguments: asked.append(arguments))
+    publish("tiny", ["cvae-mnist"])
+    assert asked == [("cvae-mnist", "tiny", folder, folder)] * measured
 
 
 def test_a_notebook_that_fails_is_named_and_left_as_it_was(repository, monkeypatch):

@@ -2,15 +2,11 @@
 
 import contextlib
 import math
-import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import assert_one_sentence, listing, sample_history, sample_metrics
-from safetensors.torch import load_file
+from conftest import assert_one_sentence, equal, listing, sample_history, sample_metrics, weights, without_seconds
 
 from s18_utils import presets, records, trainer, training
 from s18_utils.data import pets
@@ -29,35 +25,6 @@ DICE = "unet-strided-upsample-dice"
 UNETS = [name for name, row in EXPERIMENTS.items() if row.family == "unet"]
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="sums on a GPU are not the same to the last bit")
 pytestmark = pytest.mark.usefixtures("small")
-
-
-def stop_after(monkeypatch, epochs: int, times: int = 1, how=None) -> None:
-    """Interrupts the next training in the middle of the epoch after so many."""
-    start, left = UNetModule.training_step, [times]
-
-    def step(module, batch, batch_idx):
-        if left[0] and module.current_epoch == epochs and batch_idx == 1:
-            left[0] -= 1
-            how() if how else interrupt()
-        return start(module, batch, batch_idx)
-
-    monkeypatch.setattr(UNetModule, "training_step", step)
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-def weights(record) -> dict[str, torch.Tensor]:
-    return load_file(record.folder / "weights.safetensors")
-
-
-def equal(first: dict, second: dict) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
-def without_seconds(history: list[dict]) -> list[dict]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
 
 
 def names(folder: Path) -> list[str]:
@@ -220,134 +187,6 @@ def test_the_same_seed_gives_the_same_result(name, tmp_path):
     assert first.metrics["test"] == again.metrics["test"]
 
 
-@on_cpu
-@pytest.mark.parametrize("name", [NAME, DICE])
-def test_interrupted_and_resumed_equals_uninterrupted(small, tmp_path, monkeypatch, name):
-    small(epochs=4)
-    whole = train_or_load(name, "tiny", out=tmp_path / "whole")
-    for epoch in (1, 2):
-        stop_after(monkeypatch, epoch)
-        stopped = train_or_load(name, "tiny", out=tmp_path / "cut", resume=epoch > 1)
-        assert stopped.metrics["interrupted"]
-        assert [row["epoch"] for row in stopped.history] == list(range(1, epoch + 1))
-    resumed = train_or_load(name, "tiny", out=tmp_path / "cut", resume=True)
-    assert not resumed.metrics["interrupted"]
-    assert without_seconds(resumed.history) == without_seconds(whole.history)
-    assert equal(weights(resumed), weights(whole))
-    assert resumed.metrics["test"] == whole.metrics["test"]
-    assert names(tmp_path / "cut") == [name]
-
-
-def test_an_interrupt_keeps_a_usable_record(small, tmp_path, monkeypatch, trained, capsys):
-    small(epochs=3)
-    handler = signal.getsignal(signal.SIGINT)
-    stop_after(monkeypatch, 2)
-    record = train_or_load(NAME, "tiny", out=tmp_path)
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert "Interrupted: kept the best weights so far" in capsys.readouterr().out
-    assert record.metrics["interrupted"]
-    assert record.metrics["epochs"] == 2
-    best = max(record.history, key=lambda row: row["val_mean_iou"])
-    assert record.metrics["validation"]["val_mean_iou"] == best["val_mean_iou"]
-    data = training.build_data(NAME, "tiny")
-    assert training.score(record.model(), data) == record.metrics["test"]
-    # It is shown again as it is, unless the run is resumed.
-    assert train_or_load(NAME, "tiny", out=tmp_path).metrics["interrupted"]
-    assert trained == [0]
-    assert not train_or_load(NAME, "tiny", out=tmp_path, resume=True).metrics["interrupted"]
-
-
-@pytest.fixture
-def heard() -> Iterator[None]:
-    """Interrupts are heard, also where the tests run in the background of a shell that has them ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="sends a signal")
-@pytest.mark.usefixtures("heard")
-def test_a_real_signal_interrupts_as_well(small, tmp_path, monkeypatch):
-    small(epochs=3)
-    stop_after(monkeypatch, 1, how=lambda: signal.raise_signal(signal.SIGINT))
-    assert train_or_load(NAME, "tiny", out=tmp_path).metrics["interrupted"]
-    with pytest.raises(KeyboardInterrupt):  # and the next one is heard
-        signal.raise_signal(signal.SIGINT)
-
-
-def test_an_interrupt_in_the_first_epoch_leaves_nothing(tmp_path, monkeypatch, capsys):
-    handler = signal.getsignal(signal.SIGINT)
-    stop_after(monkeypatch, 0)
-    with pytest.raises(KeyboardInterrupt):
-        train_or_load(NAME, "tiny", out=tmp_path)
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert listing(tmp_path).keys() <= {"runs"}
-    assert "nothing was kept" in capsys.readouterr().out
-
-
-def test_an_interrupt_in_the_first_epoch_of_a_later_seed_keeps_the_earlier_ones(tmp_path, monkeypatch, trained):
-    steps = UNetModule.training_step
-    monkeypatch.setattr(
-        UNetModule, "training_step", lambda self, *batch: interrupt() if len(trained) == 2 else steps(self, *batch)
-    )
-    record = train_or_load(NAME, "tiny", seeds=3, out=tmp_path)
-    assert record.metrics["interrupted"]
-    assert record.metrics["seeds"] == [0]
-    monkeypatch.setattr(UNetModule, "training_step", steps)
-    resumed = train_or_load(NAME, "tiny", seeds=3, out=tmp_path, resume=True)
-    assert resumed.metrics["seeds"] == [0, 1, 2]
-    assert without_seconds(resumed.history[:2]) == without_seconds(record.history)
-    assert {row["seconds"] for row in resumed.history[:2]} == {
-        row["seconds"] for row in record.history
-    }  # not run again
-    assert not resumed.metrics["interrupted"]
-
-
-def test_an_interrupt_while_scoring_loses_no_training(tmp_path, monkeypatch, capsys):
-    handler = signal.getsignal(signal.SIGINT)
-    step = UNetModule.test_step
-    monkeypatch.setattr(UNetModule, "test_step", lambda *arguments: interrupt())
-    with pytest.raises(KeyboardInterrupt):
-        train_or_load(NAME, "tiny", out=tmp_path)
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert "resume to go on" in capsys.readouterr().out
-    monkeypatch.setattr(UNetModule, "test_step", step)
-    stop_after(monkeypatch, 0)
-    stop_after(monkeypatch, 1)
-    record = train_or_load(NAME, "tiny", out=tmp_path, resume=True)  # trains no step more
-    assert not record.metrics["interrupted"]
-    assert record.metrics["epochs"] == 2
-
-
-@pytest.mark.parametrize("change", [{"epochs": 5}, {"module": {"width": 6, "learning_rate": 4e-3}}, {"limit": 20}])
-def test_a_run_cannot_be_resumed_as_another(small, tmp_path, monkeypatch, change):
-    small(epochs=3)
-    stop_after(monkeypatch, 1)
-    train_or_load(NAME, "tiny", out=tmp_path)
-    before = listing(tmp_path)
-    small(**{"epochs": 3, **change})
-    with pytest.raises(InputError) as caught:
-        train_or_load(NAME, "tiny", out=tmp_path, resume=True)
-    assert_one_sentence(str(caught.value), f"had another {next(iter(change))}", "start again without resume")
-    assert listing(tmp_path) == before
-    assert not train_or_load(NAME, "tiny", out=tmp_path).metrics["interrupted"]
-
-
-def test_starting_again_forgets_an_interrupted_run(small, tmp_path, monkeypatch):
-    small(epochs=3)
-    stop_after(monkeypatch, 2)
-    train_or_load(NAME, "tiny", out=tmp_path)
-    stop_after(monkeypatch, 1)
-    again = train_or_load(NAME, "tiny", out=tmp_path, retrain=True)
-    assert [row["epoch"] for row in again.history] == [1]
-
-
-def test_resume_with_nothing_to_resume_trains(tmp_path, trained):
-    assert train_or_load(NAME, "tiny", out=tmp_path, resume=True).metrics["epochs"] == 2
-    train_or_load(NAME, "tiny", out=tmp_path, resume=True)
-    assert trained == [0]
-
-
 @pytest.mark.parametrize("epoch", [0, 1])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch, epoch, value):
@@ -495,9 +334,9 @@ def test_the_preset_comes_from_the_environment_or_the_device(monkeypatch):
 def test_published_weights_at_full_make_full_the_preset(monkeypatch, tmp_path):
     monkeypatch.setattr(presets, "device", lambda: torch.device("cpu"))
     monkeypatch.setattr(presets, "PUBLISHED", tmp_path)
-    for preset, weights, expected in (("full", "kept", "full"), ("quick", "kept", "quick"), ("full", "", "quick")):
+    for preset, kept, expected in (("full", "kept", "full"), ("quick", "kept", "quick"), ("full", "", "quick")):
         write_record(Record(tmp_path / NAME, sample_metrics(preset=preset), sample_history()), {}, {}, {})
-        if weights:
+        if kept:
             (tmp_path / NAME / "weights.safetensors").touch()
         assert presets.default_preset(NAME) == expected
         assert presets.default_preset() == presets.default_preset("unet-strided-upsample-dice") == "quick"
