@@ -100,7 +100,11 @@ PRESETS = {
     "classifier-cifar10": {
         "tiny": Preset(32, 12, 32, {"settings": OBJECT_NET["tiny"], "learning_rate": 0.1}, **TINY),
         "quick": Preset(
-            32, 3, 500, {"settings": OBJECT_NET["quick"], "learning_rate": 0.75} | AIRBENCH, augment=OBJECT_AUGMENT
+            32,
+            8,
+            500,
+            {"settings": OBJECT_NET["quick"], "learning_rate": 0.75} | AIRBENCH,
+            augment=OBJECT_AUGMENT | {"noise": 0.2, "blur": 0.3},
         ),
         "full": Preset(
             32,
@@ -120,7 +124,7 @@ PRESETS = {
         ),
         "quick": Preset(
             32,
-            3,
+            8,
             250,
             {"settings": {"widths": [48, 96, 192], "depth": 1, "halve": True}, "learning_rate": 0.1},
             augment=OBJECT_AUGMENT,
@@ -143,15 +147,14 @@ PRESETS = {
         ),
         "quick": Preset(
             32,
-            1,
+            4,
             256,
             {
                 "classifier_settings": OBJECT_NET["quick"],
-                "latent": 64,
+                "latent": 128,
                 "encoder_widths": [48, 96, 128],
                 "decoder_widths": [128, 96, 64, 32],
                 "label_weight": 200.0,
-                "true_share": 1.0,  # one epoch is too short for finer points
             },
             augment={"flip": True},
         ),
