@@ -88,12 +88,16 @@ def redraw(record: Record) -> None:
 
 
 def compare_unets(preset: str) -> None:
-    """Draws the figures that show several UNets at once, as far as there are published records of the preset."""
+    """Draws the figures that show several UNets at once, as far as there are published records of the preset.
+
+    What they predict stays as it was drawn where not all have weights: a clone of the repository has none.
+    """
     kept = plots.unet_records(preset)
-    if kept:
+    pictures = {"unets_by_class": plots.by_class(preset)} if kept else {}
+    if kept and all(record.has_weights for record in kept):
         data = training.build_data(kept[0].metrics["experiment"], preset)
-        pictures = {"unets_by_class": plots.by_class(preset), "unets_side_by_side": plots.side_by_side(preset, data)}
-        records.save_figures(records.PUBLISHED, pictures)
+        pictures["unets_side_by_side"] = plots.side_by_side(preset, data)
+    records.save_figures(records.PUBLISHED, pictures)
 
 
 def render(name: str) -> bool:

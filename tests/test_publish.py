@@ -66,6 +66,18 @@ def test_everything_is_published_and_nothing_is_trained_twice(repository, traine
     assert (repository / "figures" / NAME / "extremes.png").is_file()  # an old record gets new pictures
 
 
+def test_predictions_of_several_unets_are_not_drawn_without_their_weights(repository, monkeypatch):
+    monkeypatch.setitem(SEEDS, "unet", 1)
+    publish("tiny", [NAME])
+    figures = repository / "figures"
+    (figures / "unets_side_by_side.png").write_bytes(b"as it was")
+    (figures / NAME / "weights.safetensors").unlink()
+    (figures / "unets_by_class.png").unlink()
+    publishing.compare_unets("tiny")
+    assert (figures / "unets_by_class.png").is_file()
+    assert (figures / "unets_side_by_side.png").read_bytes() == b"as it was"
+
+
 def test_a_record_of_another_preset_is_replaced(repository, monkeypatch):
     monkeypatch.setitem(SEEDS, "unet", 1)
     training.train_or_load(NAME, "tiny", out=repository / "figures")
