@@ -33,12 +33,15 @@ class Experiment:
     seed: int = 0
 
     def build(self, settings: dict):
-        """A new, untrained Lightning module of this experiment at the scale of `settings`, a preset's `module`."""
+        """A new, untrained Lightning module of this experiment at the scale of `settings`, a preset's `module`.
+
+        What stands in both is taken from `settings`.
+        """
         from s18_utils.cvae import ClassifierModule, CVAEModule
         from s18_utils.unet import UNetModule
 
         families = {"unet": UNetModule, "cvae": CVAEModule, "classifier": ClassifierModule}
-        return families[self.family](**self.model, **settings)
+        return families[self.family](**self.model | settings)
 
 
 EXPERIMENTS = {

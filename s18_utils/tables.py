@@ -71,10 +71,9 @@ def comparison(preset: str, out: str | None = None, family: str = "unet") -> Tab
     for experiment in EXPERIMENTS.values():
         if experiment.family != family:
             continue
-        record, published = find_record(experiment.name, preset, out), read_record(PUBLISHED / experiment.name)
-        rows.append(score_row(record) if record else [experiment.name, "not run yet"] + [""] * (len(header) - 2))
-        if published and (record is None or record.folder != published.folder):
-            rows.append(score_row(published))
+        found = (find_record(experiment.name, preset, out), read_record(PUBLISHED / experiment.name))
+        kept = {record.folder: score_row(record) for record in found if record}
+        rows += kept.values() or [[experiment.name, "not run yet"] + [""] * (len(header) - 2)]
     return Table(header, rows)
 
 

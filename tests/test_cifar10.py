@@ -356,7 +356,7 @@ def test_the_size_is_the_sets_own(batches, data_folder):
 
 
 def test_drawn_objects_stand_in(data_folder, monkeypatch):
-    assert cifar10.SYNTHETIC == {"train": 20_000, "test": 1000}
+    assert cifar10.SYNTHETIC == {"train": 50_000, "test": 1000}
     monkeypatch.setattr(cifar10, "SYNTHETIC", {"train": 30, "test": 20})
     data = open_data("cifar10")
     assert data.source == "synthetic"

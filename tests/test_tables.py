@@ -96,7 +96,7 @@ def test_a_published_record_stands_beside_ones_own(tmp_path, monkeypatch):
     for module in ("s18_utils.records", "s18_utils.tables"):
         monkeypatch.setattr(f"{module}.PUBLISHED", tmp_path / "published")
     keep(tmp_path / "published", preset="full", parameters=1)
-    assert [row[:2] for row in tables.comparison("tiny").rows][:2] == [[NAME, "not run yet"], [NAME, "full"]]
+    assert [row[:2] for row in tables.comparison("tiny").rows][:2] == [[NAME, "full"], [DICE, "not run yet"]]
     assert [row[:2] for row in tables.comparison("full").rows][:2] == [[NAME, "full"], [DICE, "not run yet"]]
     keep(tmp_path / "runs" / "tiny")
     assert [row[:2] for row in tables.comparison("tiny").rows][:2] == [[NAME, "tiny"], [NAME, "full"]]

@@ -45,8 +45,9 @@ def trained(monkeypatch):
     return asked
 
 
-def test_every_weight_and_variant_is_trained_once_on_training_images_alone(trained, tmp_path):
-    record = tradeoff.measure("cvae-mnist", "tiny", folder=tmp_path)
+@pytest.mark.parametrize("name", ["cvae-mnist", "cvae-cifar10"])
+def test_every_weight_and_variant_is_trained_once_on_training_images_alone(trained, tmp_path, name):
+    record = tradeoff.measure(name, "tiny", folder=tmp_path)
     rows, weight = record.history, 20.0  # the preset's
     assert [row["label_weight"] for row in rows] == [*(weight * factor for factor in tradeoff.FACTORS), weight, weight]
     assert [row["swap_agreement"] for row in rows] == [row["label_weight"] for row in rows]
@@ -60,9 +61,9 @@ def test_every_weight_and_variant_is_trained_once_on_training_images_alone(train
         assert len(data.test) == 20  # the validation cut of all 200
         assert len(data.train) + len(data.val) == 180
         assert pixels(data.test.tensors) <= pixels(whole.train)
-    assert tradeoff.kept("cvae-mnist", tmp_path).history == rows
+    assert tradeoff.kept(name, tmp_path).history == rows
     assert "20 test images" in provenance(record)
-    assert np.asarray(Image.open(tmp_path / "cvae-mnist-tradeoff" / "tradeoff.png").convert("L")).std() > 5
+    assert np.asarray(Image.open(tmp_path / f"{name}-tradeoff" / "tradeoff.png").convert("L")).std() > 5
 
 
 def test_the_images_scored_are_the_validation_cut_of_an_ordinary_run():

@@ -27,7 +27,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 SIZE = 32
 LAYOUT = "cifar-10-batches-py"
 NPZ = "cifar10.npz"
-SYNTHETIC = {"train": 20_000, "test": 1000}
+SYNTHETIC = {"train": 50_000, "test": 1000}
 
 # A fixed revision, and the SHA-256 of each of its files.
 MIRROR = "https://huggingface.co/datasets/uoft-cs/cifar10/resolve/0b2714987fa478483af9968de7c934580d0bb9a2"
