@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 from s18_utils.errors import InputError, check_choice
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import make_folder
-from s18_utils.tables import comparison
+from s18_utils.tables import SCORES, comparison
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 CELL_SECONDS = 24 * 3600  # a full run on a slow device may take hours; a hung one is interrupted by hand
@@ -117,7 +117,7 @@ def write_index(out: Path, pages: list[Page], preset: str) -> None:
         f"<td>{f'{page.seconds:.0f} s' if page.seconds else ''}</td></tr>"
         for page in pages
     )
-    tables = (comparison(preset, family=family)._repr_html_() for family in ("unet", "cvae"))
+    tables = (comparison(preset, family=family)._repr_html_() for family in SCORES)
     results = "".join(f'<div class="scroll">{table}</div>' for table in tables)
     content = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -126,7 +126,7 @@ def write_index(out: Path, pages: list[Page], preset: str) -> None:
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 2rem auto; padding: 0 1rem }}
 table {{ border-collapse: collapse; margin: 1rem 0 }}
 th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #8886; text-align: right }}
-td {{ white-space: nowrap }} td:first-child, th:first-child {{ text-align: left; white-space: nowrap }}
+td {{ white-space: nowrap }} td:first-child, th:first-child {{ text-align: left }}
 .scroll {{ overflow-x: auto }} .failed {{ color: #d55e00 }} .waiting {{ opacity: .6 }}
 </style></head><body><h1>S18: UNets and conditional VAEs</h1>
 <table><thead><tr><th>notebook</th><th>state</th><th>time</th></tr></thead><tbody>{rows}</tbody></table>

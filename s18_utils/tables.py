@@ -72,8 +72,8 @@ def comparison(preset: str, out: str | None = None, family: str = "unet") -> Tab
         if experiment.family != family:
             continue
         found = (find_record(experiment.name, preset, out), read_record(PUBLISHED / experiment.name))
-        kept = {record.folder: score_row(record) for record in found if record}
-        rows += kept.values() or [[experiment.name, "not run yet"] + [""] * (len(header) - 2)]
+        kept = {record.folder: record for record in found if record}
+        rows += map(score_row, kept.values()) if kept else [[experiment.name, "not run yet"] + [""] * (len(header) - 2)]
     return Table(header, rows)
 
 

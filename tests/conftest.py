@@ -17,6 +17,7 @@ from s18_utils.presets import Preset
 from s18_utils.records import Record
 
 REAL_DATA = os.environ.get("S18_DATA")
+on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="sums on a GPU are not the same to the last bit")
 
 
 @pytest.fixture(scope="session")
@@ -225,3 +226,24 @@ def equal(first: dict, second: dict) -> bool:
 
 def without_seconds(history: list[dict]) -> list[dict]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def interrupt_in(monkeypatch, module: type, epoch: int, batch: int, how: Callable[[], object] = interrupt) -> None:
+    """Interrupts the next training of a module's class once, before a batch of an epoch, both counted from 0."""
+    start, left = module.training_step, [1]
+
+    def step(self, data, batch_idx):
+        if left[0] and self.current_epoch == epoch and batch_idx == batch:
+            left[0] = 0
+            how()
+        return start(self, data, batch_idx)
+
+    monkeypatch.setattr(module, "training_step", step)

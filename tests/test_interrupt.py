@@ -3,11 +3,19 @@
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import torch
-from conftest import assert_one_sentence, equal, listing, weights, without_seconds
+from conftest import (
+    assert_one_sentence,
+    equal,
+    interrupt,
+    interrupt_in,
+    listing,
+    names,
+    on_cpu,
+    weights,
+    without_seconds,
+)
 
 from s18_utils import training
 from s18_utils.errors import InputError
@@ -16,29 +24,7 @@ from s18_utils.unet import UNetModule
 
 NAME = "unet-maxpool-transpose-bce"
 DICE = "unet-strided-upsample-dice"
-on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="sums on a GPU are not the same to the last bit")
 pytestmark = pytest.mark.usefixtures("small")
-
-
-def stop_after(monkeypatch, epochs: int, times: int = 1, how=None) -> None:
-    """Interrupts the next training in the middle of the epoch after so many."""
-    start, left = UNetModule.training_step, [times]
-
-    def step(module, batch, batch_idx):
-        if left[0] and module.current_epoch == epochs and batch_idx == 1:
-            left[0] -= 1
-            how() if how else interrupt()
-        return start(module, batch, batch_idx)
-
-    monkeypatch.setattr(UNetModule, "training_step", step)
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @on_cpu
@@ -47,7 +33,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(small, tmp_path, monkeypat
     small(epochs=4)
     whole = train_or_load(name, "tiny", out=tmp_path / "whole")
     for epoch in (1, 2):
-        stop_after(monkeypatch, epoch)
+        interrupt_in(monkeypatch, UNetModule, epoch, batch=1)
         stopped = train_or_load(name, "tiny", out=tmp_path / "cut", resume=epoch > 1)
         assert stopped.metrics["interrupted"]
         assert [row["epoch"] for row in stopped.history] == list(range(1, epoch + 1))
@@ -62,7 +48,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(small, tmp_path, monkeypat
 def test_an_interrupt_keeps_a_usable_record(small, tmp_path, monkeypatch, trained, capsys):
     small(epochs=3)
     handler = signal.getsignal(signal.SIGINT)
-    stop_after(monkeypatch, 2)
+    interrupt_in(monkeypatch, UNetModule, 2, batch=1)
     record = train_or_load(NAME, "tiny", out=tmp_path)
     assert signal.getsignal(signal.SIGINT) is handler
     assert "Interrupted: kept the best weights so far" in capsys.readouterr().out
@@ -90,7 +76,7 @@ def heard() -> Iterator[None]:
 @pytest.mark.usefixtures("heard")
 def test_a_real_signal_interrupts_as_well(small, tmp_path, monkeypatch):
     small(epochs=3)
-    stop_after(monkeypatch, 1, how=lambda: signal.raise_signal(signal.SIGINT))
+    interrupt_in(monkeypatch, UNetModule, 1, batch=1, how=lambda: signal.raise_signal(signal.SIGINT))
     assert train_or_load(NAME, "tiny", out=tmp_path).metrics["interrupted"]
     with pytest.raises(KeyboardInterrupt):  # and the next one is heard
         signal.raise_signal(signal.SIGINT)
@@ -98,7 +84,7 @@ def test_a_real_signal_interrupts_as_well(small, tmp_path, monkeypatch):
 
 def test_an_interrupt_in_the_first_epoch_leaves_nothing(tmp_path, monkeypatch, capsys):
     handler = signal.getsignal(signal.SIGINT)
-    stop_after(monkeypatch, 0)
+    interrupt_in(monkeypatch, UNetModule, 0, batch=1)
     with pytest.raises(KeyboardInterrupt):
         train_or_load(NAME, "tiny", out=tmp_path)
     assert signal.getsignal(signal.SIGINT) is handler
@@ -133,8 +119,8 @@ def test_an_interrupt_while_scoring_loses_no_training(tmp_path, monkeypatch, cap
     assert signal.getsignal(signal.SIGINT) is handler
     assert "resume to go on" in capsys.readouterr().out
     monkeypatch.setattr(UNetModule, "test_step", step)
-    stop_after(monkeypatch, 0)
-    stop_after(monkeypatch, 1)
+    interrupt_in(monkeypatch, UNetModule, 0, batch=1)
+    interrupt_in(monkeypatch, UNetModule, 1, batch=1)
     record = train_or_load(NAME, "tiny", out=tmp_path, resume=True)  # trains no step more
     assert not record.metrics["interrupted"]
     assert record.metrics["epochs"] == 2
@@ -143,7 +129,7 @@ def test_an_interrupt_while_scoring_loses_no_training(tmp_path, monkeypatch, cap
 @pytest.mark.parametrize("change", [{"epochs": 5}, {"module": {"width": 6, "learning_rate": 4e-3}}, {"limit": 20}])
 def test_a_run_cannot_be_resumed_as_another(small, tmp_path, monkeypatch, change):
     small(epochs=3)
-    stop_after(monkeypatch, 1)
+    interrupt_in(monkeypatch, UNetModule, 1, batch=1)
     train_or_load(NAME, "tiny", out=tmp_path)
     before = listing(tmp_path)
     small(**{"epochs": 3, **change})
@@ -156,9 +142,9 @@ def test_a_run_cannot_be_resumed_as_another(small, tmp_path, monkeypatch, change
 
 def test_starting_again_forgets_an_interrupted_run(small, tmp_path, monkeypatch):
     small(epochs=3)
-    stop_after(monkeypatch, 2)
+    interrupt_in(monkeypatch, UNetModule, 2, batch=1)
     train_or_load(NAME, "tiny", out=tmp_path)
-    stop_after(monkeypatch, 1)
+    interrupt_in(monkeypatch, UNetModule, 1, batch=1)
     again = train_or_load(NAME, "tiny", out=tmp_path, retrain=True)
     assert [row["epoch"] for row in again.history] == [1]
 

@@ -2,11 +2,20 @@
 
 import contextlib
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import assert_one_sentence, equal, listing, sample_history, sample_metrics, weights, without_seconds
+from conftest import (
+    assert_one_sentence,
+    equal,
+    listing,
+    names,
+    on_cpu,
+    sample_history,
+    sample_metrics,
+    weights,
+    without_seconds,
+)
 
 from s18_utils import presets, records, trainer, training
 from s18_utils.data import pets
@@ -23,12 +32,7 @@ from s18_utils.unet import UNetModule
 NAME = "unet-maxpool-transpose-bce"
 DICE = "unet-strided-upsample-dice"
 UNETS = [name for name, row in EXPERIMENTS.items() if row.family == "unet"]
-on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="sums on a GPU are not the same to the last bit")
 pytestmark = pytest.mark.usefixtures("small")
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("name", UNETS)
