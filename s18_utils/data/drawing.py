@@ -1,8 +1,8 @@
-"""What the three drawings share: dice, chunks, noise and two signed distances.
+"""Drawing many small pictures at once: random numbers, chunks, smooth noise and signed distances.
 
-A signed distance is negative inside a shape, zero on its outline and positive outside. Pictures are drawn for
-a whole chunk at once on planes of shape (N, H, W), in coordinates where the picture reaches from −1 to 1, x
-to the right and y down. Parameters of shape (N, 1, 1) give each picture its own value.
+A signed distance is negative inside a shape, zero on its outline and positive outside. Pictures are drawn on planes of
+shape (N, H, W), in coordinates where the picture reaches from −1 to 1, x to the right and y down. Parameters of shape
+(N, 1, 1) give each picture its own value.
 """
 
 import math
@@ -12,10 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from s18_utils.errors import InputError
-
-MOST_THREADS = 4  # a thread holds some dozens of planes at a time
 
 
 class Dice:
@@ -27,8 +23,7 @@ class Dice:
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Numbers between `low` and `high`, of shape (N, *shape), by default (N, 1, 1)."""
-        values = torch.rand(self.count, *(shape or (1, 1)), generator=self.generator)
-        return values * (high - low) + low
+        return torch.rand(self.count, *(shape or (1, 1)), generator=self.generator) * (high - low) + low
 
     def normal(self, deviation: float, *shape: int) -> Tensor:
         """Numbers around zero, of shape (N, *shape), by default (N, 1, 1)."""
@@ -40,43 +35,36 @@ class Dice:
 
     def pick(self, weights: Sequence[float]) -> Tensor:
         """Indices into `weights`, drawn in proportion to them: int64 of shape (N,)."""
-        shares = torch.tensor(weights)
-        return torch.multinomial(shares, self.count, replacement=True, generator=self.generator)
+        return torch.multinomial(torch.tensor(weights), self.count, replacement=True, generator=self.generator)
 
     def labels(self, classes: int) -> Tensor:
         """Every class once in each run of `classes` pictures, in random order: int64 of shape (N,)."""
-        runs = math.ceil(self.count / classes)
-        order = torch.rand(runs, classes, generator=self.generator).argsort(dim=1)
+        order = torch.rand(math.ceil(self.count / classes), classes, generator=self.generator).argsort(dim=1)
         return order.flatten()[: self.count]
 
+    def noise(self, cells: int, size: int) -> Tensor:
+        """Smooth noise (N, size, size), about `cells` bumps across, the same at any size; mean 0, deviation below 1."""
+        bumps = self.normal(1, 1, cells, cells)
+        return F.interpolate(bumps, size=(size, size), mode="bicubic", align_corners=False).squeeze(1)
 
-DrawChunk = Callable[[Dice], tuple[Tensor, Tensor]]  # images of a chunk, and their masks or labels
 
+def draw_in_chunks(draw: Callable[[Dice], tuple], count: int, chunk: int, seed: int) -> tuple[Tensor, Tensor]:
+    """`count` images, uint8, and truths, joined from what `draw` makes of each chunk: images in [0, 1], and truths.
 
-def in_chunks(draw: DrawChunk, count: int, chunk: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Calls `draw` for as many chunks as `count` pictures take and joins what it returns.
-
-    A chunk's dice depend on `seed` and the chunk's number alone and a chunk is always drawn whole, so a
-    picture does not depend on how many others are asked for.
-
-    Raises:
-        InputError: `count` is below 1.
+    A chunk's dice depend on `seed` and the chunk's number alone and a chunk is always drawn whole, so a picture does
+    not depend on how many others are asked for.
     """
-    if count < 1:
-        raise InputError(f"can't draw {count} images: ask for at least 1")
     # The generator looks at 32 bits of its seed, so seed and number have to be mixed into those.
     seeds = [(seed * 1_000_003 + number) % 2**32 for number in range(math.ceil(count / chunk))]
-    # A chunk is a thread's own work. Were each small operation shared out instead, the threads would wait for
-    # each other whenever something else keeps a core busy.
+    # Were each small operation shared out instead, threads would wait for each other whenever a core is busy.
     threads = torch.get_num_threads()
-    workers = min(threads, MOST_THREADS)
     try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(min(threads, 4), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             chunks = list(pool.map(lambda seed: draw(Dice(chunk, seed)), seeds))
     finally:
         torch.set_num_threads(threads)
     images, truths = (torch.cat(parts)[:count] for parts in zip(*chunks, strict=True))
-    return images, truths
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8), truths
 
 
 def plane(size: int) -> tuple[Tensor, Tensor]:
@@ -85,19 +73,14 @@ def plane(size: int) -> tuple[Tensor, Tensor]:
     return centres.view(1, 1, size), centres.view(1, size, 1)
 
 
-def noise(dice: Dice, cells: int, size: int) -> Tensor:
-    """Smooth noise of shape (N, size, size), about `cells` bumps across, of mean 0 and a deviation below 1.
-
-    The bumps are the same at any size.
-    """
-    bumps = dice.normal(1, 1, cells, cells)
-    return F.interpolate(bumps, size=(size, size), mode="bicubic", align_corners=False).squeeze(1)
-
-
 def turn(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
     """Coordinates in a frame that is turned by `angle` (radians, clockwise as seen)."""
-    cos, sin = angle.cos(), angle.sin()
-    return x * cos + y * sin, y * cos - x * sin
+    return x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
+
+
+def disc(x: Tensor, y: Tensor, centre_x, centre_y, radius) -> Tensor:
+    """Signed distance to a disc."""
+    return torch.hypot(x - centre_x, y - centre_y) - radius
 
 
 def bone(x: Tensor, y: Tensor, ax, ay, bx, by, ra, rb) -> Tensor:
@@ -114,11 +97,18 @@ def box(x: Tensor, y: Tensor, width, height, rounding=0.0) -> Tensor:
     return torch.hypot(qx.clamp(min=0), qy.clamp(min=0)) + torch.maximum(qx, qy).clamp(max=0) - rounding
 
 
+def taper(x: Tensor, y: Tensor, top, bottom, half_top, half_bottom) -> Tensor:
+    """Signed distance, true near the outline, to a trapezium around x = 0, or triangle (half-width 0)."""
+    slope = (half_bottom - half_top) / (bottom - top)
+    flank = (x.abs() - half_top - (y - top) * slope) / (1 + slope**2) ** 0.5
+    return torch.maximum(flank, torch.maximum(top - y, y - bottom))
+
+
 def cover(distance: Tensor, soft) -> Tensor:
     """How much of a pixel a shape covers, 0 to 1, with an edge `soft` wide."""
     return (0.5 - distance / soft).clamp(0, 1)
 
 
-def to_bytes(images: Tensor) -> Tensor:
-    """Rounds images in [0, 1], clipped, to uint8."""
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+def paint_over(picture: Tensor, colour: Tensor, share: Tensor) -> Tensor:
+    """A picture (N, 3, H, W) with `colour`, of a shape that broadcasts, over a `share` (N, H, W) of each pixel."""
+    return torch.lerp(picture, colour, share.unsqueeze(1))
