@@ -128,44 +128,6 @@ def test_the_contrast_of_several_seeds_has_deviations(tmp_path):
     assert rows["iou pet"] == ["0.700 ± 0.020", "0.700", "+0.000"]  # one side has none
 
 
-def four(tmp_path, **changes) -> list[Record]:
-    """Records of the four UNets with a mean IoU of .60, .61, .63 and .67."""
-    records = []
-    for name, value in zip(UNETS, (0.60, 0.61, 0.63, 0.67), strict=True):
-        metrics = sample_metrics(experiment=name, **changes)
-        records.append(Record(None, metrics | {"test": metrics["test"] | {"mean_iou": value}}, sample_history(3)))
-    return records
-
-
-def test_what_each_choice_changed(tmp_path):
-    rows = tables.effects(four(tmp_path)).rows
-    assert [row[0].rpartition("(")[2] for row in rows] == ["2 − 1)", "3 − 1)", "4 − 2)", "4 − 3)", "4 − 3 − 2 + 1)"]
-    assert [row[1] for row in rows] == ["+0.010", "+0.030", "+0.060", "+0.040", "+0.030"]
-    spread = four(tmp_path, spread={"mean_iou": 0.003})
-    deviations = [row[1].partition(" ± ")[2] for row in tables.effects(spread).rows]
-    assert deviations == ["0.004"] * 4 + ["0.006"]  # .003 times the root of the number of runs
-
-
-def test_only_records_of_one_series_are_compared(tmp_path):
-    records = four(tmp_path)
-    assert [row[1] for row in tables.effects(records[:3]).rows] == ["+0.010", "+0.030"]
-    records[1].metrics["preset"] = "full"
-    assert [row[1] for row in tables.effects(records).rows] == ["+0.030", "+0.040"]
-
-
-def test_the_validation_loss_beside_the_assignments(tmp_path):
-    kept = four(tmp_path)
-    # The second epoch has the better mean IoU; losses of the seeds are 0, 1 and 2 apart.
-    rows = tables.against_assignment(kept).rows
-    assert rows[0] == [NAME, "cross-entropy", "1.625 ± 1.000", "0.265"]
-    assert rows[1] == [DICE, "pooled Dice", "1.250 ± 1.000", "0.190"]
-    assert [row[3] for row in rows[2:]] == ["0.406", "0.173"]
-    kept[0].history[0]["val_mean_iou"] = 0.9  # in seed 0 the first epoch was the better one
-    assert tables.against_assignment(kept).rows[0][2].startswith("1.833")  # (1.25 + 1.625 + 2.625) / 3
-    alone = [Record(None, sample_metrics(), sample_history())]
-    assert tables.against_assignment(alone).rows[0][2] == "0.625"
-
-
 def test_scores_one_a_line():
     table = tables.scores(sample_metrics()["test"])
     assert ["pixel accuracy", "0.8750"] in table.rows

@@ -1,4 +1,4 @@
-"""What a UNet is trained on: cross-entropy (from torch) or the Dice loss below."""
+"""What a UNet is trained on: cross-entropy or the Dice loss."""
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ def check_target(logits: Tensor, target: Tensor) -> None:
 class CrossEntropyLoss(nn.CrossEntropyLoss):
     """Mean over all pixels of −log p(true class); at least 0, ln 3 ≈ 1.10 for an undecided three-class prediction.
 
-    The titles say "BCE" as the assignment did; with three exclusive classes it is cross-entropy over a softmax.
+    Experiments are named "bce" as in the assignment; with exclusive classes it is cross-entropy over a softmax.
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -44,8 +44,8 @@ class DiceLoss(nn.Module):
     the same however few pixels it has, which is the point of this loss on a thin border.
 
     Args:
-        pooled: sum over the classes as well before dividing, as the seed of this project did. Every pixel then counts
-            the same, the value is smaller, and it is 1 − the mean probability of the true class.
+        pooled: the *pooled Dice loss*, which sums over the classes as well before dividing. Every pixel then counts the
+            same, the value is smaller, and it is 1 − the mean probability of the true class.
     """
 
     def __init__(self, pooled: bool = False):

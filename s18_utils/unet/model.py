@@ -1,20 +1,17 @@
-"""UNet (Ronneberger, Fischer & Brox 2015, https://arxiv.org/abs/1505.04597) with the two choices under study.
+"""UNet (Ronneberger, Fischer & Brox 2015, https://arxiv.org/abs/1505.04597) with the choices under study.
 
 An encoder halves the resolution four times, a decoder doubles it four times, and at every level a *skip connection*
 hands the encoder's features to the decoder, which would otherwise have to guess where the edges were. How the
-resolution goes down (`down`) and up (`up`) is what the four experiments vary.
+resolution goes down (`down`) and up (`up`) is what the experiments vary. The shapes beside the lines are those of a
+128 px image at width 64, as channels × height × width.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-
-from s18_utils.errors import InputError, check_choice
 
 DOWN = ("maxpool", "strided")
 UP = ("transpose", "bilinear")
-LEVELS = 4
-SMALLEST = 2**LEVELS  # one pixel is left at the bottom
+STRIDE = 2**4  # four halvings: sides must be multiples of it
 
 
 class DoubleConv(nn.Sequential):
@@ -63,8 +60,10 @@ class Up(nn.Module):
             self.enlarge = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
             self.conv = DoubleConv(in_channels, out_channels, mid_channels=in_channels // 2)
 
-    def forward(self, below: Tensor, skip: Tensor) -> Tensor:
-        return self.conv(torch.cat([skip, self.enlarge(below)], dim=1))
+    def forward(self, below: Tensor, skip: Tensor) -> Tensor:  # up1: 1024×8×8 and 512×16×16
+        x = self.enlarge(below)  # 512×16×16
+        x = torch.cat([skip, x], dim=1)  # 1024×16×16
+        return self.conv(x)  # 512×16×16
 
 
 class UNet(nn.Module):
@@ -75,22 +74,13 @@ class UNet(nn.Module):
         up: `transpose` or `bilinear`.
         in_channels: channels of the image.
         classes: number of classes.
-        width: channels of the first level; each of the four levels below doubles them. 64 is the paper's.
-
-    The child modules carry the names `inc, down1 … down4, up1 … up4, outc`, as in the tables of the README.
+        width: channels of the first level, even; each of the four levels below doubles them. 64 is the paper's.
+        skip: with False the decoder gets zeros in place of the encoder's features, and has as many parameters.
     """
 
-    def __init__(
-        self, down: str = "maxpool", up: str = "transpose", in_channels: int = 3, classes: int = 3, width: int = 64
-    ):
+    def __init__(self, down: str, up: str, *, in_channels: int, classes: int, width: int, skip: bool = True):
         super().__init__()
-        check_choice("down-sampling", down, DOWN)
-        check_choice("up-sampling", up, UP)
-        if min(in_channels, classes, width) < 1 or width % 2:
-            raise InputError(
-                f"in_channels, classes and width must be positive and width even, not {in_channels}, {classes}, {width}"
-            )
-        self.in_channels = in_channels
+        self.skip = skip
         # Interpolation can't halve the channels as a transposed convolution does, so with `bilinear` every level
         # below hands up half as many.
         half = 2 if up == "bilinear" else 1
@@ -108,40 +98,18 @@ class UNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Class scores (logits), float (N, classes, H, W), for `images`, float (N, in_channels, H, W) in [0, 1].
 
-        Any H and W from 16 up: what four halvings can't divide is padded with the edge pixels and cropped back.
-
-        Raises:
-            InputError: another shape, another number of channels, or a side under 16 pixels.
+        H and W must be multiples of 16; `UNetModule` takes any.
         """
-        self.check(images)
-        height, width = images.shape[-2:]
-        x = images
-        if height % SMALLEST or width % SMALLEST:
-            x = F.pad(x, (0, -width % SMALLEST, 0, -height % SMALLEST), mode="replicate")
-        x1 = self.inc(x * 2 - 1)
-        x2 = self.down1(x1)
-        x3 = self.down2(x2)
-        x4 = self.down3(x3)
-        x = self.down4(x4)
-        x = self.up1(x, x4)
-        x = self.up2(x, x3)
-        x = self.up3(x, x2)
-        x = self.up4(x, x1)
-        return self.outc(x)[..., :height, :width]
-
-    def check(self, images: Tensor) -> None:
-        """Raises an InputError that names what does not fit about a batch of images."""
-        if images.ndim != 4:
-            raise InputError(
-                f"images must be a batch of shape (N, C, H, W), not {tuple(images.shape)}: add the missing axis"
-            )
-        if images.shape[1] != self.in_channels:
-            raise InputError(
-                f"this UNet reads images of {self.in_channels} channels, not {images.shape[1]}: "
-                f"convert them or build it with in_channels={images.shape[1]}"
-            )
-        if min(images.shape[-2:]) < SMALLEST:
-            raise InputError(
-                f"images must be at least {SMALLEST}×{SMALLEST} pixels, not {images.shape[-2]}×{images.shape[-1]}: "
-                "resize them first"
-            )
+        x = images * 2 - 1  # 3×128×128, now in [−1, 1]
+        x1 = self.inc(x)  # 64×128×128
+        x2 = self.down1(x1)  # 128×64×64
+        x3 = self.down2(x2)  # 256×32×32
+        x4 = self.down3(x3)  # 512×16×16
+        x = self.down4(x4)  # 1024×8×8; with bilinear from here to `up3` half the channels
+        if not self.skip:
+            x1, x2, x3, x4 = (torch.zeros_like(skip) for skip in (x1, x2, x3, x4))
+        x = self.up1(x, x4)  # 512×16×16
+        x = self.up2(x, x3)  # 256×32×32
+        x = self.up3(x, x2)  # 128×64×64
+        x = self.up4(x, x1)  # 64×128×128
+        return self.outc(x)  # 3×128×128, a score for each class

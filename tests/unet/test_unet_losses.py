@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from s18_utils.errors import InputError
-from s18_utils.unet import CrossEntropyLoss, DiceLoss
-from s18_utils.unet.losses import build_loss
+from s18_utils.unet.losses import CrossEntropyLoss, DiceLoss, build_loss
 
 SURE = 100.0  # after softmax the other classes are exactly 0 in single precision
 

@@ -1,0 +1,265 @@
+"""Figures of UNets' records: drawn the same in a notebook, in the repository and on the page."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+from torch import Tensor
+from torchmetrics.functional.segmentation import mean_iou
+
+from s18_utils.data.batches import StoreData
+from s18_utils.data.store import to_floats
+from s18_utils.device import autocast, device
+from s18_utils.errors import InputError
+from s18_utils.records import Record
+from s18_utils.report.curves import draw_curves
+from s18_utils.report.style import BLUE, GREEN, GREY, SKY, VERMILION, hide_frame, new_figure, style_lines
+from s18_utils.unet.module import UNetModule
+from s18_utils.unet.overlay import BACKGROUND, BORDER, class_colours, draw_overlay
+
+TILE = 256  # least side of a picture in a figure, in pixels, so that outlines are finer than the mask's pixels
+COARSE = 0xF8  # five bits of a colour are enough for small pictures, and halve the file
+ERROR_COLOURS = (VERMILION, SKY, GREEN, BLUE)
+
+
+class Line(NamedTuple):
+    """A line of a figure: N photographs, float (N, C, H, W) in [0, 1], and what lies over them."""
+
+    label: str
+    images: Tensor
+    masks: Tensor | None = None  # integer (N, H, W), drawn as outlines and tint
+    errors: Tensor | None = None  # integer (N, H, W), 0 right, then the kinds of `find_errors`
+    captions: Sequence[str] = ()
+
+
+def draw_record(record: Record, module: UNetModule, data: StoreData) -> dict[str, Figure]:
+    """The pictures of a UNet's record.
+
+    A filmstrip is among them where the record's `stored_examples` hold `snapshots`, the masks of the images
+    `data.examples(N)` in the course of the training, uint8 (E, N, H, W), and their `snapshot_epochs`, (E,).
+    """
+    scores = score_images(module, data)
+    figures = {
+        "curves": draw_curves(record),
+        "predictions": draw_predictions(record, module, data, scores),
+        "hardest": draw_hardest(record, module, data, scores),
+    }
+    if "snapshots" in record.stored_examples:
+        masks, epochs = record.stored_examples["snapshots"], record.stored_examples["snapshot_epochs"].tolist()
+        batch, classes = data.examples(masks.shape[1]), data.data.classes
+        figures["filmstrip"] = draw_filmstrip(batch["image"], masks, epochs, classes, batch["mask"], record.title())
+    return figures
+
+
+def score_images(module: torch.nn.Module, data: StoreData) -> Tensor:
+    """The IoU of every test image by itself, float (N,), averaged over the classes that are in it or in its prediction.
+
+    Other than the IoU over all pixels of the split, which is the score of a record, it can be low for an image whose
+    border is a few pixels.
+    """
+    place, count, scores = device(), len(data.data.classes), []
+    module = module.to(place)
+    with autocast():
+        for rows in torch.arange(len(data.test)).split(data.batch_size):
+            batch = to_floats(data.test.__getitems__(rows.tolist()))
+            predicted = module.predict(batch["image"].to(place)).cpu()
+            scores.append(mean_iou(predicted, batch["mask"], num_classes=count, input_format="index"))
+    module.cpu()
+    return torch.cat(scores)
+
+
+def draw_predictions(record: Record, module: torch.nn.Module, data: StoreData, scores: Tensor | None = None) -> Figure:
+    """Truth, prediction and errors of the two easiest, the two median and the two hardest test images."""
+    scores = score_images(module, data) if scores is None else scores
+    order, middle = scores.argsort(descending=True, stable=True), max(0, len(scores) // 2 - 1)
+    picks = {"easiest": order[:2], "median": order[middle : middle + 2], "hardest": order[-2:]}
+    captions = [f"{name}, mIoU {scores[row]:.2f}" for name, rows in picks.items() for row in rows]
+    rule = f"Of {len(scores):,} test images the two with the highest, the median and the lowest mean IoU"
+    return compare_with_truth(f"{record.title()}\n{rule}", module, data, torch.cat(list(picks.values())), captions)
+
+
+def draw_hardest(
+    record: Record, module: torch.nn.Module, data: StoreData, scores: Tensor | None = None, count: int = 6
+) -> Figure:
+    """Truth, prediction and errors of the test images that the network gets most wrong."""
+    scores = score_images(module, data) if scores is None else scores
+    rows = scores.argsort(stable=True)[:count]
+    rule = f"The {len(rows)} hardest of {len(scores):,} test images, by mean IoU"
+    captions = [f"mIoU {score:.2f}" for score in scores[rows].tolist()]
+    return compare_with_truth(f"{record.title()}\n{rule}", module, data, rows, captions)
+
+
+def compare_with_truth(
+    title: str, module: torch.nn.Module, data: StoreData, rows: Tensor, captions: Sequence[str]
+) -> Figure:
+    """Truth, prediction and errors of some rows of the test split."""
+    batch, classes = to_floats(data.test.__getitems__(rows.tolist())), data.data.classes
+    images, masks = batch["image"], batch["mask"]
+    predicted = module.predict(images)
+    errors, _ = find_errors(masks, predicted, classes)
+    wrong = [f"{share:.0%} of pixels wrong" for share in (errors > 0).float().mean((1, 2)).tolist()]
+    truth = Line("truth", images, masks, captions=captions)
+    errors = Line("errors", images, errors=errors, captions=wrong)
+    return draw_lines([truth, Line("prediction", images, predicted), errors], title, classes)
+
+
+def compare_predictions(records: Sequence[Record], data: StoreData, count: int = 6) -> Figure:
+    """The same test images as seen by every record that has weights; an InputError if none has."""
+    able = [record for record in records if record.has_weights]
+    if not able:
+        raise InputError("none of the records keeps its weights: train one of the experiments first")
+    batch = data.examples(count)
+    images = batch["image"]
+    lines = [Line("truth", images, batch["mask"])]
+    lines += [Line(label_record(record, able), images, record.model().predict(images)) for record in able]
+    title = f"{len(images)} test images spread evenly over the split{', synthetic data' * data.data.synthetic}"
+    return draw_lines(lines, title, data.data.classes)
+
+
+def compare_by_class(records: Sequence[Record]) -> Figure:
+    """IoU of any number of records, mean and each class: a dot a record, with its deviation over seeds.
+
+    The panels have axes of one scale, so that a difference is as long in one as in the other.
+
+    Raises:
+        InputError: no records.
+    """
+    if not records:
+        raise InputError("there is no record to compare: train one of the experiments first")
+    panels = ("mean", *dict.fromkeys(name for record in records for name in record.test["iou"]))
+    seeds = {len(record.metrics["seeds"]) for record in records}
+    title = f"IoU on the test split{', synthetic data' * any(record.synthetic for record in records)}, "
+    title += "one seed" if seeds == {1} else f"{' or '.join(map(str, sorted(seeds)))} seeds: mean ± standard deviation"
+    size = {"width": 3 + 1.8 * len(panels), "height": 1.1 + 0.5 * len(records)}
+    figure, [axes] = new_figure(title, columns=len(panels), sharey=True, **size)
+    for axis, name in zip(axes, panels, strict=True):
+        for place, record in enumerate(records):
+            value, deviation = (
+                part.get("mean_iou") if name == "mean" else part.get("iou", {}).get(name)
+                for part in (record.test, record.spread)
+            )
+            if value is not None:
+                axis.errorbar(value, place, xerr=deviation or None, fmt="o", color=BLUE, capsize=4, markersize=4)
+                above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+                axis.annotate(f"{value:.3f}", (value, place), color=BLUE, **above)
+        style_lines(axis, "", "")
+        axis.set_title(name, fontsize=10)
+        axis.set_ylim(len(records) - 0.5, -0.7)
+    half = max(0.005, 0.65 * max(high - low for low, high in (axis.get_xlim() for axis in axes)))
+    for axis in axes:
+        middle = sum(axis.get_xlim()) / 2
+        axis.set_xlim(middle - half, middle + half)
+        axis.locator_params(axis="x", nbins=4)
+    axes[0].set_yticks(range(len(records)), [textwrap.fill(label_record(record, records), 34) for record in records])
+    return figure
+
+
+def draw_filmstrip(
+    images: Tensor,
+    masks_by_epoch: Tensor | Sequence[Tensor],
+    epochs: Sequence[int],
+    classes: Sequence[str],
+    truth: Tensor | None = None,
+    title: str = "The same images while the network learns",
+) -> Figure:
+    """Predicted masks of the same images over the epochs of a training; a column an epoch.
+
+    Args:
+        images: float (N, C, H, W) in [0, 1].
+        masks_by_epoch: integer (N, H, W) for each epoch.
+        epochs: their numbers.
+        classes: names of the classes.
+        truth: the true masks, as a last column.
+    """
+    columns = [(f"epoch {epoch}", masks) for epoch, masks in zip(epochs, masks_by_epoch, strict=True)]
+    columns += [("truth", truth)] if truth is not None else []
+    size = {"width": 0.75 * len(columns) + 0.1, "height": 0.75 * len(images) + 0.8}
+    figure, axes = new_figure(title, len(images), len(columns), **size)
+    for column, (name, masks) in zip(axes.T, columns, strict=True):
+        column[0].set_title(name, fontsize=8)
+        for axis, image, mask in zip(column, images, masks, strict=True):
+            show_tile(axis, image, mask, None, classes)
+    add_legend(figure, classes, errors=())
+    return figure
+
+
+def draw_lines(lines: Sequence[Line], title: str, classes: Sequence[str]) -> Figure:
+    """Labelled lines of pictures of equal number, with a legend of the classes and the kinds of errors."""
+    count, captioned = len(lines[0].images), sum(bool(line.captions) for line in lines)
+    size = {"width": 1.35 * count + 1.1, "height": 1.38 * len(lines) + 0.2 * captioned + 0.8}
+    figure, axes = new_figure(title, len(lines), count, **size)
+    for line, row in zip(lines, axes, strict=True):
+        label = textwrap.fill(line.label, 17, break_on_hyphens=False)
+        row[0].set_ylabel(label, fontsize=9, rotation=0, ha="right", va="center")
+        for place, axis in enumerate(row):
+            mask, errors = (part if part is None else part[place] for part in (line.masks, line.errors))
+            show_tile(axis, line.images[place], mask, errors, classes)
+            axis.set_xlabel("".join(line.captions[place : place + 1]), fontsize=8)
+    nothing = torch.zeros(1, 1, dtype=torch.long)
+    kinds = find_errors(nothing, nothing, classes)[1] if any(line.errors is not None for line in lines) else ()
+    add_legend(figure, classes, kinds)
+    return figure
+
+
+def show_tile(
+    axis: plt.Axes, image: Tensor, mask: Tensor | None, errors: Tensor | None, classes: Sequence[str]
+) -> None:
+    """One photograph, with its mask, or in grey with its errors."""
+    times = max(1, -(-TILE // image.shape[-1]))
+    pixels = (image.clamp(0, 1) * 255).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
+    picture = Image.fromarray(pixels)
+    picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.BICUBIC)
+    truth = mask if errors is None else errors
+    enlarged = None if truth is None else truth.numpy().repeat(times, axis=0).repeat(times, axis=1)
+    if errors is not None:
+        grey = np.asarray(picture.convert("L").convert("RGB")) * 0.6
+        palette = np.array([[0, 0, 0], *(to_rgb(colour) for colour in ERROR_COLOURS)]) * 255
+        picture = np.where(enlarged[..., None] > 0, palette[enlarged], grey)
+    elif mask is not None:
+        picture = draw_overlay(picture, enlarged, classes)
+    coarse = np.asarray(picture).astype(np.uint8)
+    axis.imshow(coarse & COARSE | coarse >> 5, interpolation="nearest")  # black and white stay what they are
+    hide_frame(axis)
+
+
+def find_errors(truth: Tensor, predicted: Tensor, classes: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+    """Where a prediction is wrong and in what way: 0 right, 1 … the kinds, and the kinds' names.
+
+    With a class `background` an object is missed, background taken for one, or objects are exchanged; where there is a
+    class `border`, what is wrong about it is an error of its own kind.
+    """
+    kinds, wrong = torch.zeros_like(truth), truth != predicted
+    if BACKGROUND not in classes:
+        return kinds.masked_fill(wrong, 1), ("wrong class",)
+    objects = [name for name in classes if name not in (BACKGROUND, BORDER)]
+    thing, ground = objects[0] if len(objects) == 1 else "object", classes.index(BACKGROUND)
+    names = [f"{thing} missed", f"background taken for {thing}"]
+    kinds[wrong & (predicted == ground)] = 1
+    kinds[wrong & (truth == ground)] = 2
+    if BORDER in classes:
+        names.append("border off")
+        kinds[wrong & ((truth == classes.index(BORDER)) | (predicted == classes.index(BORDER)))] = len(names)
+    if len(objects) > 1:
+        names.append("objects exchanged")
+        kinds[wrong & (kinds == 0)] = len(names)
+    return kinds, tuple(names)
+
+
+def add_legend(figure: Figure, classes: Sequence[str], errors: Sequence[str]) -> None:
+    """The colours of the classes that are tinted, and of the kinds of errors, below a figure."""
+    tinted = [pair for pair in zip(classes, class_colours(classes), strict=True) if pair[0] != BACKGROUND]
+    pairs = [*tinted[:8], *zip(errors, ERROR_COLOURS, strict=False)]
+    patches = [Patch(facecolor=colour, label=name) for name, colour in pairs]
+    figure.legend(handles=patches, loc="outside lower center", ncols=6, labelcolor=GREY, frameon=False, fontsize=9)
+
+
+def label_record(record: Record, others: Sequence[Record]) -> str:
+    """A record's label, with its preset where not all have the same."""
+    return record.label() + (f" ({record.preset})" if len({other.preset for other in others}) > 1 else "")

@@ -1,0 +1,89 @@
+"""A mask for a photograph of any size."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch.nn.functional as F
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from s18_utils.data.pictures import picture_to_tensor, read_picture, resize_picture
+from s18_utils.device import autocast
+from s18_utils.errors import InputError, make_folder
+from s18_utils.unet.module import UNetModule
+from s18_utils.unet.overlay import draw_certainty, draw_index, draw_overlay, enlarge_mask
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one photograph.
+
+    Attributes:
+        picture: the photograph, RGB, upright, at its own size.
+        classes: the names of the network's classes.
+        probabilities: of each class, float (C, size, size), at the size that the network saw.
+        mirrored: whether they are means over the photograph and its mirror image.
+    """
+
+    picture: Image.Image
+    classes: tuple[str, ...]
+    probabilities: Tensor
+    mirrored: bool = False
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """The likeliest class of each pixel, uint8 (H, W), at the photograph's own size."""
+        return enlarge_mask(self.probabilities, self.picture.height, self.picture.width)
+
+    def enlarge_probabilities(self) -> Tensor:
+        """The probabilities at the photograph's own size, float (C, H, W): 12 bytes a pixel for three classes."""
+        size = (self.picture.height, self.picture.width)
+        return F.interpolate(self.probabilities[None], size, mode="bilinear")[0]
+
+    def overlay(self) -> Image.Image:
+        """The mask as outlines and a tint over the photograph."""
+        return draw_overlay(self.picture, self.mask, self.classes)
+
+    def certainty(self) -> Image.Image:
+        """The photograph in grey, in colour where the network is unsure."""
+        return draw_certainty(self.picture, self.probabilities)
+
+    def save(self, folder: str | Path, name: str) -> tuple[Path, Path]:
+        """Writes `<name>-mask.png`, a palette image of class numbers, and `<name>-overlay.png`; returns both paths."""
+        folder = make_folder(folder, "choose another folder")
+        paths = folder / f"{name}-mask.png", folder / f"{name}-overlay.png"
+        text = PngInfo()
+        text.add_text("classes", ", ".join(f"{index} {name}" for index, name in enumerate(self.classes)))
+        draw_index(self.mask, self.classes).save(paths[0], pnginfo=text)
+        self.overlay().save(paths[1], compress_level=1)  # a photograph hardly gets smaller by more
+        return paths
+
+
+def predict_mask(network, picture, *, size: int | None = None, mirrored: bool = False) -> Prediction:
+    """What a UNet sees in a photograph of any size.
+
+    The photograph is squeezed to the square that the network was trained on, and the answer is enlarged to the
+    photograph's own size: at that size itself the network would meet animals far larger than any it has learned from.
+
+    Args:
+        network: a record, whose training size is taken; or a `UNetModule` in evaluation mode, with its `size`.
+        picture: whatever `read_picture` reads.
+        size: side of the square in pixels, at least 16; a record needs none.
+        mirrored: average with the answer for the mirror image.
+
+    Raises:
+        InputError: what is no picture; a record without weights; a module without `size`, or that can't predict.
+    """
+    module = network
+    if not isinstance(network, UNetModule):
+        module, size = network.model(), size or network.data["size"]
+    if size is None:
+        raise InputError("a network alone does not say how large its training images were: pass size=, or the record")
+    picture = read_picture(picture)
+    pixels = picture_to_tensor(resize_picture(picture, size))[None].to(module.device)
+    with autocast():
+        probabilities = module.predict_probabilities(pixels, mirrored)[0]
+    return Prediction(picture, module.classes, probabilities.float().cpu(), mirrored)
