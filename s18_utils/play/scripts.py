@@ -1,0 +1,82 @@
+"""The page's views as widgets: one script for both, by anywidget."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+from s18_utils.errors import InputError
+
+STATIC = Path(__file__).resolve().parent / "static"
+Answer = Callable[[dict, list[memoryview]], list[bytes]]
+
+
+def bundle_scripts(*names: str) -> str:
+    """Scripts of the page as one module, as a widget has to be: without imports, and with the last default export."""
+    texts = [(STATIC / name).read_text(encoding="utf-8") for name in names]
+    inner = [re.sub(r"^export default \{.*?^\};\n", "", text, flags=re.M | re.S) for text in texts[:-1]]
+    return re.sub(r"^import .*\n", "", "\n".join([*inner, texts[-1]]), flags=re.M)
+
+
+class View(anywidget.AnyWidget):
+    """A view whose script asks the kernel: a question, a dict and buffers, is answered by buffers or one sentence."""
+
+    _css = STATIC / "play.css"
+
+    def __init__(self, answer: Answer | None = None, **traits):
+        allow_widgets()
+        super().__init__(**traits)
+        self.answer = answer
+        self.on_msg(self.receive)
+
+    def receive(self, widget: anywidget.AnyWidget, content: dict, buffers: list[memoryview]) -> None:
+        """Answers one question from the browser."""
+        if self.answer is None or "id" not in content:
+            return
+        try:
+            self.send({"id": content["id"]}, self.answer(content, buffers))
+        except Exception as error:  # nobody sees a traceback of a callback
+            self.send({"id": content["id"], "error": describe_error(error)})
+
+    def __repr__(self) -> str:
+        return "Here is something to play with, while the notebook's kernel runs."
+
+
+def describe_error(error: Exception) -> str:
+    """An error in one sentence."""
+    if isinstance(error, InputError):
+        return str(error)
+    reason = (str(error).splitlines() or ["no reason given"])[0]
+    return f"this did not work ({type(error).__name__}, {reason}): run the cell again"
+
+
+def allow_widgets() -> None:
+    """Colab shows widgets that are not its own only if told to."""
+    if "google.colab" in sys.modules:
+        sys.modules["google.colab"].output.enable_custom_widget_manager()
+
+
+class PadView(View):
+    """A pad to draw a digit on; `image` is the digit as MNIST would have it, 784 float32, or empty."""
+
+    _esm = bundle_scripts("tiles.js", "pad.js")
+    image = traitlets.Bytes(b"").tag(sync=True)
+
+
+class PhotoView(View):
+    """A photograph and what networks see in it. Asked with each network's square, uint8 (3, S, S)."""
+
+    _esm = bundle_scripts("tiles.js", "pictures.js", "photo.js")
+    about = traitlets.Dict().tag(sync=True)
+    examples = traitlets.Bytes(b"").tag(sync=True)
+
+
+class MapView(View):
+    """A map of a latent space. Asked with codes, float32 (N, latent), and their `labels`."""
+
+    _esm = bundle_scripts("tiles.js", "map.js")
+    about = traitlets.Dict().tag(sync=True)
+    numbers = traitlets.Bytes(b"").tag(sync=True)

@@ -1,0 +1,175 @@
+// A pad to draw a digit on, with a mouse, a pen or a finger, and the digit as MNIST would have it.
+import { make, makeButton } from "./tiles.js";
+
+const DIGIT = 28;
+const BOX = 20;
+const GRAIN = 0.2; // of the strongest stroke: less is paper, not ink
+const FAINT = 25; // and so is what differs by less than this, of 255
+const PAD = 280; // pixels of the canvas, whatever its size on the screen
+const PEN = PAD / 13;
+
+/**
+ * Resizes by a triangle filter as wide as the scale, antialiased, along one axis of a row-major picture.
+ * @param {Float32Array} from  rows × columns values.
+ * @returns {Float32Array} rows × wanted values.
+ */
+function resizeColumns(from, rows, columns, wanted) {
+  const scale = columns / wanted, reach = Math.max(scale, 1);
+  const to = new Float32Array(rows * wanted);
+  for (let column = 0; column < wanted; column++) {
+    const centre = (column + 0.5) * scale;
+    const first = Math.max(0, Math.floor(centre - reach + 0.5));
+    const last = Math.min(columns, Math.floor(centre + reach + 0.5));
+    const weights = [];
+    let total = 0;
+    for (let at = first; at < last; at++) {
+      const weight = Math.max(0, 1 - Math.abs((at - centre + 0.5) / reach));
+      weights.push(weight);
+      total += weight;
+    }
+    for (let row = 0; row < rows; row++) {
+      let sum = 0;
+      for (let at = first; at < last; at++) sum += from[row * columns + at] * weights[at - first];
+      to[row * wanted + column] = sum / total;
+    }
+  }
+  return to;
+}
+
+function transpose(from, rows, columns) {
+  const to = new Float32Array(from.length);
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) to[column * rows + row] = from[row * columns + column];
+  return to;
+}
+
+/**
+ * A drawing of one digit, centred and scaled as MNIST's were: the same steps as `normalise_digit` in
+ * s18_utils/data/pictures.py (LeCun et al. 1998, section III.A), for white strokes on black.
+ * @param {Float32Array} ink  rows × columns in 0–255, 0 where there is none.
+ * @returns {Float32Array|null} 28 × 28 in [0, 1], the strongest stroke 1; null if there is no ink.
+ */
+export function normaliseDigit(ink, rows, columns) {
+  const least = Math.max(FAINT, GRAIN * ink.reduce((most, value) => Math.max(most, value), 0));
+  ink = ink.map((value) => (value > least ? value : 0));
+  let top = rows, bottom = -1, left = columns, right = -1;
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++)
+      if (ink[row * columns + column] > 0) {
+        top = Math.min(top, row);
+        bottom = Math.max(bottom, row);
+        left = Math.min(left, column);
+        right = Math.max(right, column);
+      }
+  if (bottom < 0) return null;
+  const height = bottom - top + 1, width = right - left + 1;
+  const box = new Float32Array(height * width);
+  for (let row = 0; row < height; row++)
+    for (let column = 0; column < width; column++)
+      box[row * width + column] = ink[(top + row) * columns + left + column];
+
+  const scale = BOX / Math.max(height, width);
+  const high = Math.max(1, Math.round(height * scale)), wide = Math.max(1, Math.round(width * scale));
+  const narrowed = resizeColumns(box, height, width, wide);
+  const digit = transpose(resizeColumns(transpose(narrowed, height, wide), wide, height, high), wide, high);
+
+  let most = 0, mass = 0, down = 0, across = 0;
+  for (let row = 0; row < high; row++)
+    for (let column = 0; column < wide; column++) {
+      const value = digit[row * wide + column];
+      most = Math.max(most, value);
+      mass += value;
+      down += value * row;
+      across += value * column;
+    }
+  const corner = (centre, side) => Math.min(Math.max(Math.round(DIGIT / 2 - centre), 0), DIGIT - side);
+  const firstRow = corner(down / mass, high), firstColumn = corner(across / mass, wide);
+  const image = new Float32Array(DIGIT * DIGIT);
+  for (let row = 0; row < high; row++)
+    for (let column = 0; column < wide; column++)
+      image[(firstRow + row) * DIGIT + firstColumn + column] = digit[row * wide + column] / most;
+  return image;
+}
+
+/** The pad with its buttons. `changed(image)` is called as one draws, with what `normaliseDigit` makes of it. */
+export class Pad {
+  constructor(element, changed) {
+    this.canvas = make("canvas", { className: "s18-pad", width: PAD, height: PAD, data: "pad" });
+    this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("aria-label", "Draw a digit here, with a mouse, a pen or a finger");
+    this.context = this.canvas.getContext("2d", { willReadFrequently: true });
+    Object.assign(this, { changed, strokes: [], drawing: false });
+    const undo = makeButton("Undo", "undo", () => this.undo());
+    const clear = makeButton("Clear", "clear", () => this.clear());
+    element.classList.add("s18-play");
+    element.append(this.canvas, make("div", { className: "s18-controls" }, undo, clear));
+    this.canvas.addEventListener("pointerdown", (event) => this.begin(event));
+    this.canvas.addEventListener("pointermove", (event) => this.drawing && this.extend(event));
+    for (const end of ["pointerup", "pointercancel"])
+      this.canvas.addEventListener(end, () => (this.drawing = false));
+    this.redraw();
+  }
+
+  place(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return [((event.clientX - box.left) / box.width) * PAD, ((event.clientY - box.top) / box.height) * PAD];
+  }
+
+  begin(event) {
+    if (!event.isPrimary) return; // a second finger
+    this.canvas.setPointerCapture(event.pointerId);
+    this.drawing = true;
+    this.strokes.push([this.place(event)]);
+    this.extend(event);
+  }
+
+  extend(event) {
+    this.strokes.at(-1).push(this.place(event));
+    this.drawStroke(this.strokes.at(-1).slice(-2));
+    this.tell();
+  }
+
+  undo() {
+    this.strokes.pop();
+    this.redraw();
+    this.tell();
+  }
+
+  clear() {
+    this.strokes = [];
+    this.redraw();
+  }
+
+  redraw() {
+    this.context.fillRect(0, 0, PAD, PAD);
+    this.strokes.forEach((stroke) => this.drawStroke(stroke));
+  }
+
+  drawStroke([first, ...others]) {
+    const look = { lineWidth: PEN, lineCap: "round", lineJoin: "round", strokeStyle: "white" };
+    Object.assign(this.context, look).beginPath();
+    this.context.moveTo(...first);
+    others.forEach((point) => this.context.lineTo(...point));
+    this.context.stroke();
+  }
+
+  /** Says what is drawn, once a frame at most: a finger moves more often. */
+  tell() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = undefined;
+      const { data } = this.context.getImageData(0, 0, PAD, PAD);
+      const ink = Float32Array.from({ length: PAD * PAD }, (_, at) => data[4 * at]);
+      const image = normaliseDigit(ink, PAD, PAD);
+      if (image) this.changed(image);
+    });
+  }
+}
+
+export default {
+  render({ model, el }) {
+    new Pad(el, (image) => {
+      model.set("image", new DataView(image.buffer));
+      model.save_changes();
+    });
+  },
+};

@@ -1,0 +1,83 @@
+"""Widgets that share their scripts with the page: a photograph of one's own, and a map of the latent space."""
+
+import numpy as np
+import torch
+
+from s18_utils.data.batches import StoreData
+from s18_utils.device import autocast
+from s18_utils.errors import InputError
+from s18_utils.play.export import EXAMPLES, describe_unet, find_photographs, join_tiles, map_examples
+from s18_utils.play.labels import check_family, say_instead
+from s18_utils.play.scripts import MapView, PhotoView
+from s18_utils.records import Record
+
+MARKS = 500  # on a map, at most
+
+
+def own_photo(*records: Record):
+    """A photograph of yours, from a file or the camera, and what each network sees in it, side by side.
+
+    The browser squeezes the photograph to the size of each network's training images and enlarges the answers to the
+    photograph's own: the photograph itself stays in the browser.
+
+    Args:
+        records: of UNets; those without weights are left out, and if none has any there is a sentence that says so.
+
+    Raises:
+        InputError: no record, or the record of something else.
+    """
+    others = [record.experiment for record in records if record.family != "unet"]
+    if others or not records:
+        raise InputError(f"{others[0] if others else 'nothing'} makes no masks: give records of UNets")
+    able = [record for record in records if record.has_weights]
+    if not able:
+        return say_instead(f"{records[0].folder} keeps no weights: train {records[0].experiment} first")
+    modules = [record.model() for record in able]
+    networks = [describe_unet(record) for record in able]
+    notes = dict.fromkeys(network.pop("note") for network in networks)
+    photographs = next((found for record in able if (found := find_photographs(record)) is not None), None)
+
+    def answer(content: dict, buffers: list[memoryview]) -> list[bytes]:
+        answers = []
+        for module, network, buffer in zip(modules, networks, buffers, strict=True):
+            square = np.frombuffer(buffer, np.uint8).reshape(1, 3, network["size"], network["size"])
+            with autocast():
+                probabilities = module.predict_probabilities(torch.from_numpy(square.copy()))
+            answers.append(probabilities.float().numpy().tobytes())
+        return answers
+
+    return PhotoView(
+        answer,
+        about={"networks": networks, "note": " ".join(notes)},
+        examples=b"" if photographs is None else join_tiles(photographs),
+    )
+
+
+def latent_map(record: Record, data: StoreData | None = None):
+    """A map of the latent space to walk in: drag a point over test codes, and see what is drawn there.
+
+    Args:
+        record: a conditional VAE's; one without weights or test images as of `label_swap`.
+        data: take the map's test images from here, up to 500; by default from the record.
+
+    Raises:
+        InputError: the record of something else, or data of other images.
+    """
+    check_family(record)
+    try:
+        module = record.model()
+        batch = data.examples(MARKS) if data else record.examples(EXAMPLES)
+        space = map_examples(module, batch)
+    except InputError as error:
+        return say_instead(str(error))
+
+    def answer(content: dict, buffers: list[memoryview]) -> list[bytes]:
+        codes = torch.from_numpy(np.frombuffer(buffers[0], np.float32).reshape(-1, module.latent).copy())
+        drawings = module.decode(codes, torch.tensor(content["labels"]))
+        return [drawings.float().contiguous().numpy().tobytes()]
+
+    channels, side, _ = module.image_shape
+    arrays = {name: values.numpy().ravel() for name, values in space.arrays().items()}
+    about = {"classes": list(module.classes), "channels": channels, "side": side, "latent": module.latent}
+    about |= {"labels": space.labels.tolist(), "arrays": [[name, len(values)] for name, values in arrays.items()]}
+    return MapView(answer, about=about, numbers=np.concatenate(list(arrays.values())).astype("<f4").tobytes())
