@@ -6,40 +6,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROTATE = math.radians(15)
-ZOOM = 0.25  # natural logarithm: from 1/1.28 to 1.28
-SHIFT = 0.1  # of half the side
-COLOUR = 0.3
 
-
-def augment_pets(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Flips, rotates, zooms, shifts and recolours; image and mask move together.
+def augment_pets(
+    images: Tensor,
+    masks: Tensor,
+    generator: torch.Generator,
+    size: int,
+    *,
+    rotate: float,
+    zoom: float,
+    shift: float,
+    colour: float,
+) -> tuple[Tensor, Tensor]:
+    """Mirrors every second image, rotates, zooms, shifts and recolours; image and mask move together.
 
     Args:
         images: float (N, 3, H, W) in [0, 1].
         masks: int64 (N, H, W).
         generator: makes the draw repeatable; on the images' device.
+        size: side of what is returned, in pixels: that of the images, or half of it.
+        rotate: up to so many degrees each way.
+        zoom: natural logarithm of the largest zoom, in and out.
+        shift: up to this, in halves of the side, each way.
+        colour: brightness, contrast and saturation change by up to this share each way, the tint by a quarter of it.
 
     Returns:
-        The same shapes, types and range. Where the frame looks beyond the picture, both show its mirror image.
+        The same types and range, (N, 3, size, size) and (N, size, size). Where the frame looks beyond the picture,
+        both show its mirror image.
     """
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(len(images), *shape, generator=generator, device=images.device) * (high - low) + low
 
-    angle, zoom = draw(-ROTATE, ROTATE), draw(-ZOOM, ZOOM).exp()
+    turn = math.radians(rotate)
+    angle, scale = draw(-turn, turn), draw(-zoom, zoom).exp()
     mirror = draw(0, 2).floor() * 2 - 1
-    shift_x, shift_y = draw(-SHIFT, SHIFT), draw(-SHIFT, SHIFT)
+    shift_x, shift_y = draw(-shift, shift), draw(-shift, shift)
     # Output pixels look up input pixels through this matrix, in coordinates from −1 to 1.
-    cos, sin = zoom * angle.cos(), zoom * angle.sin()
+    cos, sin = scale * angle.cos(), scale * angle.sin()
     matrix = torch.stack([cos * mirror, -sin * mirror, shift_x, sin, cos, shift_y], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    # At half the size every sample falls between four pixels, and bilinear interpolation is their average.
+    grid = F.affine_grid(matrix, [*images.shape[:2], size, size], align_corners=False)
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     classes = masks.unsqueeze(1).to(images.dtype)
     classes = F.grid_sample(classes, grid, mode="nearest", padding_mode="reflection", align_corners=False)
 
-    gain, tint = draw(1 - COLOUR, 1 + COLOUR, 1, 1, 1), draw(-COLOUR / 4, COLOUR / 4, 3, 1, 1)
-    contrast, saturation = draw(1 - COLOUR, 1 + COLOUR, 1, 1, 1), draw(1 - COLOUR, 1 + COLOUR, 1, 1, 1)
+    gain, tint = draw(1 - colour, 1 + colour, 1, 1, 1), draw(-colour / 4, colour / 4, 3, 1, 1)
+    contrast, saturation = draw(1 - colour, 1 + colour, 1, 1, 1), draw(1 - colour, 1 + colour, 1, 1, 1)
     moved = torch.lerp(moved.mean(dim=1, keepdim=True), moved, saturation)
     moved = torch.lerp(moved.mean(dim=(1, 2, 3), keepdim=True), moved, contrast)
     return (moved * gain + tint).clamp_(0, 1), classes.squeeze(1).round().long()
@@ -49,20 +62,23 @@ def augment_labelled(
     images: Tensor,
     labels: Tensor,
     generator: torch.Generator,
-    translate: int = 0,
-    flip: bool = False,
-    rotate: float = 0.0,
-    scale: float = 0.0,
-    shear: float = 0.0,
-    noise: float = 0.0,
-    blur: float = 0.0,
+    size: int,
+    *,
+    translate: int,
+    flip: bool,
+    rotate: float,
+    scale: float,
+    shear: float,
+    noise: float,
+    blur: float,
 ) -> tuple[Tensor, Tensor]:
-    """Shifts, deforms, mirrors, blurs and disturbs images that keep their label; by default none of it.
+    """Shifts, deforms, mirrors, blurs and disturbs images that keep their label; what is 0 is left out.
 
     Args:
         images: float (N, C, H, W) in [0, 1].
         labels: int64 (N,), returned as they are.
         generator: makes the draw repeatable; on the images' device.
+        size: side of what is returned, in pixels: that of the images, or half of it.
         translate: up to so many whole pixels each way; what comes in is black for grey images, mirrored for others.
         flip: mirror every second image.
         rotate: up to so many degrees each way.
@@ -76,6 +92,8 @@ def augment_labelled(
     def draw(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=generator, device=device) * (high - low) + low
 
+    if size != images.shape[-1]:
+        images = F.adaptive_avg_pool2d(images, size)
     if translate:
         height, width = images.shape[2:]
         padded = F.pad(images, (translate,) * 4, mode="constant" if images.shape[1] == 1 else "reflect")

@@ -1,31 +1,30 @@
 """From a store to batches on the device, as an ordinary Lightning data module."""
 
-import copy
 from collections.abc import Callable, Iterator
 
 import lightning as L
 import torch
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from s18_utils.data import DataSet
-from s18_utils.errors import InputError
+from s18_utils.data.store import Batch, DataSet, Tensors, evenly_spread, to_floats
+from s18_utils.errors import InputError, check_choice
 
-Batch = dict[str, Tensor]
-Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+Augment = Callable[[Tensor, Tensor, torch.Generator, int], tuple[Tensor, Tensor]]
 VALIDATION_SHARE = 0.1
 SPLIT_SEED = 18  # the validation cut is the same for every experiment and every training seed
-ROOM = 0.25  # of the free memory of a GPU: the rest is for the network
+MEMORY_SHARE = 0.25  # of the free memory of a GPU: the rest is for the network
+SMALLEST = 16  # pixels: a UNet's smallest image
 
 
-class Rows(Dataset):
-    """Some rows of a data set's tensors. A whole batch is gathered at once; one row at a time works as well.
+class Subset(Dataset):
+    """Some rows of a data set's tensors, which may be on a GPU: then so are the batches.
 
-    The tensors may be on a GPU; then so are the batches.
+    A whole batch is gathered at once; one row at a time works as well.
     """
 
-    def __init__(self, tensors: Batch, rows: Tensor):
+    def __init__(self, tensors: Tensors, rows: Tensor):
         if not len(rows):
             raise InputError("the split holds no images: use more data")
         self.tensors, self.rows = tensors, rows
@@ -63,70 +62,62 @@ class ShuffleByEpoch(Sampler[int]):
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
         return iter(torch.randperm(self.length, generator=generator).tolist())
-
-
-class InParts:
-    """The batches of a batch sampler, each cut into so many parts, alike in size to within one row."""
-
-    def __init__(self, batches: BatchSampler, parts: int):
-        self.batches, self.parts = batches, parts
-        self.sampler = batches.sampler  # whose epoch Lightning sets
-
-    def __len__(self) -> int:
-        return len(self.batches) * self.parts
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.batches:
-            yield from (batch[part :: self.parts] for part in range(self.parts))
 
 
 class StoreData(L.LightningDataModule):
     """Training, validation and test batches of a data set.
 
-    A batch has `image`, float (N, C, H, W) in [0, 1], and `mask` or `label`, int64. Scaling and augmentation run on
-    the device; on a GPU with room for it so does the whole store, and a batch never crosses the bus. A validation split
-    is cut from the training images to choose checkpoints by; neither it nor the test split is ever augmented.
-
-    Where several processes share a run, each serves its share of every batch.
+    A batch has `image`, float (N, C, S, S) in [0, 1], and `mask`, int64 (N, S, S), or `label`, int64 (N,). Scaling and
+    augmentation run on the device; on a GPU with room for it so does the whole store, and a batch never crosses the
+    bus. A validation split is cut from the training images to choose checkpoints by; neither it nor the test split is
+    ever augmented. Where several processes share a run, each serves its share of every batch.
 
     Args:
         data: what `open_data` returned.
-        batch_size: images a step, over all processes and parts.
+        batch_size: images a step, over all processes.
         seed: of shuffling and augmentation.
         limit: use at most so many images of either split, drawn once and for all.
-        augment: changes images and masks or labels of a training batch, as the functions of `augmentation` do.
+        augment: changes images and masks or labels of a training batch, as the functions of `augmentation` do; it is
+            given these, a generator, and the side in pixels that is wanted.
+        half_size_epochs: in the first so many epochs `augment` is asked for images of half the side.
+        scored_on: `test`, or `validation`, which then takes the test split's place: for choosing between settings.
     """
 
     def __init__(
-        self, data: DataSet, batch_size: int, seed: int = 0, limit: int | None = None, augment: Augment | None = None
+        self,
+        data: DataSet,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        limit: int | None = None,
+        augment: Augment | None = None,
+        half_size_epochs: int = 0,
+        scored_on: str = "test",
     ):
         super().__init__()
+        check_choice("split to score on", scored_on, ("test", "validation"))
+        if half_size_epochs and augment is None:
+            raise InputError("images of half the size are made by the augmentation: give one, or half_size_epochs=0")
         self.data, self.batch_size, self.seed, self.augment = data, batch_size, seed, augment
-        self.parts = 1
-        rows = shuffled_rows(data.train, limit)
+        self.half_size_epochs, self.scored_on = half_size_epochs, scored_on
+        rows = draw_rows(data.train, limit)
         cut = max(1, round(len(rows) * VALIDATION_SHARE))
-        self.train, self.val = Rows(data.train, rows[cut:]), Rows(data.train, rows[:cut])
-        self.test = Rows(data.test, shuffled_rows(data.test, limit).sort().values)
-
-    def in_parts(self, parts: int) -> "StoreData":
-        """The same batches, served in so many parts each, whose gradients are to be accumulated."""
-        same = copy.copy(self)
-        same.parts = parts
-        same.teardown()
-        return same
+        self.train, self.val = Subset(data.train, rows[cut:]), Subset(data.train, rows[:cut])
+        if scored_on == "test":
+            self.test = Subset(data.test, draw_rows(data.test, limit).sort().values)
+        else:
+            self.test = Subset(data.train, rows[:cut].sort().values)
 
     @property
-    def part_size(self) -> int:
-        """Images that are on their way through the network at once, in one process."""
+    def process_batch_size(self) -> int:
+        """Images a step in one process."""
         processes = self.trainer.world_size if self.trainer else 1
-        return min(self.batch_size, len(self.train)) // self.parts // processes
-
-    @property
-    def kind(self) -> str:
-        """`synthetic` or `real`."""
-        return "synthetic" if self.data.source == "synthetic" else "real"
+        size = min(self.batch_size, len(self.train)) // processes
+        if not size:
+            raise InputError(f"a batch of {self.batch_size} can't be shared by {processes} processes: use a larger one")
+        return size
 
     def examples(self, count: int) -> Batch:
         """Up to `count` test images spread evenly over the test split, always the same, as a float batch."""
@@ -138,93 +129,83 @@ class StoreData(L.LightningDataModule):
 
     def describe(self) -> str:
         """One sentence on what the batches hold and where it came from."""
-        counts = f"{len(self.train)} training, {len(self.val)} validation and {len(self.test)} test images"
-        side = self.data.train["image"].shape[-1]
-        if self.kind == "synthetic":
-            return f"Synthetic {self.data.name}, drawn by s18_utils, no photographs: {counts} at {side} px."
-        return f"{self.data.name} from {self.data.source}: {counts} at {side} px."
+        scored = f"{len(self.test)} test" if self.scored_on == "test" else "no test"
+        counts = f"{len(self.train)} training, {len(self.val)} validation and {scored} images at {self.data.size} px."
+        if self.data.synthetic:
+            return f"Synthetic data in place of {self.data.title}, drawn by s18_utils: {counts}"
+        return f"{self.data.title} from {self.data.source}: {counts}"
 
     def setup(self, stage: str) -> None:
         """Moves the tensors that `stage` needs to the GPU, where there is one with room for them."""
         device = self.trainer.strategy.root_device
-        if device.type != "cuda":
-            return
-        splits = (self.test,) if stage == "test" else (self.train, self.val)
-        stored = splits[0].tensors
-        free, _ = torch.cuda.mem_get_info(device)
-        if fits(stored, free):
+        subsets = (self.test,) if stage == "test" else (self.train, self.val)
+        stored = subsets[0].tensors
+        if sum(tensor.nbytes for tensor in stored.values()) <= MEMORY_SHARE * free_memory(device):
             resident = {name: tensor.to(device) for name, tensor in stored.items()}
-            for rows in splits:
-                rows.tensors = resident
+            for subset in subsets:
+                subset.tensors = resident
 
     def teardown(self, stage: str | None = None) -> None:
         """Lets go of the GPU's memory."""
         self.train.tensors = self.val.tensors = self.data.train
-        self.test.tensors = self.data.test
+        self.test.tensors = self.data.test if self.scored_on == "test" else self.data.train
 
     def train_dataloader(self) -> DataLoader:
         sampler = ShuffleByEpoch(len(self.train), self.seed)
         # A last batch of a few images would upset batch norm; the shuffle leaves out others each epoch.
-        drop_last = len(self.train) >= self.batch_size
-        if self.parts > 1:
-            batches = InParts(BatchSampler(sampler, self.batch_size, drop_last), self.parts)
-            return self.loader(self.train, batch_sampler=batches)
-        return self.loader(self.train, batch_size=self.part_size, sampler=sampler, drop_last=drop_last)
+        return self.make_loader(self.train, sampler, drop_last=len(self.train) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(self.val, batch_size=self.part_size)
+        return self.make_loader(self.val)
 
     def test_dataloader(self) -> DataLoader:
-        trainer = self.trainer
+        sampler, trainer = None, self.trainer
         if trainer and trainer.world_size > 1:  # Lightning's other sampler would score some images twice
-            shares = UnrepeatedDistributedSampler(self.test, trainer.world_size, trainer.global_rank, shuffle=False)
-            return self.loader(self.test, batch_size=self.part_size, sampler=shares)
-        return self.loader(self.test, batch_size=self.part_size)
+            sampler = UnrepeatedDistributedSampler(self.test, trainer.world_size, trainer.global_rank, shuffle=False)
+        return self.make_loader(self.test, sampler)
 
-    @staticmethod
-    def loader(rows: Rows, **options) -> DataLoader:
-        pinned = torch.cuda.is_available() and rows.device.type == "cpu"
-        return DataLoader(rows, collate_fn=keep, pin_memory=pinned, **options)
+    def make_loader(self, subset: Subset, sampler: Sampler | None = None, drop_last: bool = False) -> DataLoader:
+        # Pinned memory is for CUDA: it is copied to the GPU while the CPU goes on.
+        pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return DataLoader(
+            subset,
+            self.process_batch_size,
+            sampler=sampler,
+            collate_fn=leave_collated,
+            pin_memory=pinned and subset.device.type == "cpu",
+            drop_last=drop_last,
+        )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
         batch = to_floats(batch)
         if self.augment and self.trainer and self.trainer.training:
-            part = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed % self.parts
-            step = self.trainer.global_step * self.parts + part
+            size, truth = self.data.size, self.data.truth
+            if self.trainer.current_epoch < self.half_size_epochs:
+                size = max(SMALLEST, size // 2)
             generator = torch.Generator(batch["image"].device)
-            generator.manual_seed(mix_seeds(self.seed, step, self.trainer.global_rank))
-            truth = "mask" if "mask" in batch else "label"
-            batch["image"], batch[truth] = self.augment(batch["image"], batch[truth], generator)
+            generator.manual_seed(derive_seed(self.seed, self.trainer.global_step, self.trainer.global_rank))
+            batch["image"], batch[truth] = self.augment(batch["image"], batch[truth], generator, size)
         # Convolutions run fastest on this layout, on CPUs with bf16 as on GPUs.
         batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
         return batch
 
 
-def to_floats(batch: Batch) -> Batch:
-    """A uint8 batch with `image` as float in [0, 1] and everything else as int64."""
-    return {name: tensor.float() / 255 if name == "image" else tensor.long() for name, tensor in batch.items()}
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU; 0 for other devices, which need no copy of what is in memory already."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
-def evenly_spread(length: int, count: int) -> Tensor:
-    """Up to `count` row numbers from the first to the last of `length` rows."""
-    return torch.linspace(0, length - 1, min(count, length)).long()
-
-
-def fits(tensors: Batch, free: int) -> bool:
-    """Whether the tensors take no more than their share, `ROOM`, of `free` bytes."""
-    return sum(tensor.nbytes for tensor in tensors.values()) <= ROOM * free
-
-
-def shuffled_rows(tensors: Batch, limit: int | None) -> Tensor:
+def draw_rows(tensors: Tensors, limit: int | None) -> Tensor:
     """Row numbers in a fixed random order, at most `limit` of them."""
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     return torch.randperm(len(tensors["image"]), generator=generator)[:limit]
 
 
-def mix_seeds(*parts: int) -> int:
+def derive_seed(*parts: int) -> int:
     """One seed from several numbers; neighbours give unrelated seeds."""
     return hash(parts) & (2**63 - 1)
 
 
-def keep(batch: Batch) -> Batch:
+def leave_collated(batch: Batch) -> Batch:
+    """What a loader collates with: `Subset` has made one batch of its rows already."""
     return batch

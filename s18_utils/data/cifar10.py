@@ -1,46 +1,41 @@
 """CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html): ten kinds of objects, 32×32, in colour.
 
-Read from torchvision's layout, `cifar-10-batches-py`, or from `cifar10.npz` (see `labelled`). The home server is very
-slow, so a download first tries a mirror on Hugging Face, whose files are turned into a `cifar10.npz`; torchvision's
-download from the home server goes into its own layout.
+Read from torchvision's layout, `cifar-10-batches-py`; or from `cifar10.npz`; or from the files of a mirror on Hugging
+Face, `cifar-10-parquet`; or from a folder of images per class in `train` and in `test`. The home server is very slow,
+so a download first tries the mirror.
 """
 
 import hashlib
+import os
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import torch
+import pyarrow.parquet
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.utils import disable_progress_bars
 from PIL import Image
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import check_integrity
 
 from s18_utils.data import labelled, synthetic
-from s18_utils.data.store import Tensors, stamp_files
+from s18_utils.data.files import decode_all, list_class_folders, read_labelled
+from s18_utils.data.sources import Download
+from s18_utils.data.store import Tensors
 from s18_utils.errors import InputError
 
 TITLE = "CIFAR-10"
-URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 OFFICIAL = 50_000  # training images
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+DRAWN_CLASSES = synthetic.OBJECT_CLASSES
 SIZE = 32
-LAYOUT = "cifar-10-batches-py"
-NPZ = "cifar10.npz"
+BATCHES, PARQUET, NPZ = "cifar-10-batches-py", "cifar-10-parquet", "cifar10.npz"
 SYNTHETIC = {"train": 50_000, "test": 1000}
 
-# A fixed revision, and the SHA-256 of each of its files.
-MIRROR = "https://huggingface.co/datasets/uoft-cs/cifar10/resolve/0b2714987fa478483af9968de7c934580d0bb9a2"
-MIRROR_FILES = {
-    "train": (
-        "plain_text/train-00000-of-00001.parquet",
-        "8428b53a88a11ac374111006708df51469e315a22ac6d66470afd9c78d2ae883",
-    ),
-    "test": (
-        "plain_text/test-00000-of-00001.parquet",
-        "841389e6f2d64f28bf17310e430aebac20ec3ba611a3c5e231dc93c645ce84de",
-    ),
-}
+MIRROR = "uoft-cs/cifar10"
+REVISION = "0b2714987fa478483af9968de7c934580d0bb9a2"
+MIRROR_FILES = {"train": "train-00000-of-00001.parquet", "test": "test-00000-of-00001.parquet"}
 # Of the labels, a byte each, in the order of the official batches: a mirror may not shuffle what others compare with.
 LABELS_SHA256 = {
     "train": "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
@@ -48,114 +43,100 @@ LABELS_SHA256 = {
 }
 
 
+def fetch_mirror(folder: Path) -> None:
+    """Fetches both splits (144 MB) from the mirror, at a fixed revision, and checks them by reading them."""
+    if not sys.stderr.isatty():  # in a notebook or a log, progress bars would leave hundreds of lines
+        disable_progress_bars()
+    for name in MIRROR_FILES.values():
+        hf_hub_download(MIRROR, f"plain_text/{name}", repo_type="dataset", revision=REVISION, local_dir=folder)
+    os.replace(folder / "plain_text", folder / PARQUET)
+    read_parquet(folder / PARQUET)
+
+
+def fetch(folder: Path) -> None:
+    """Fetches the batches (170 MB packed) from their home with torchvision, which checks them."""
+    CIFAR10(str(folder), download=True)
+
+
+DOWNLOADS = {
+    "huggingface": Download(constants.ENDPOINT, fetch_mirror, PARQUET),
+    "torchvision": Download(CIFAR10.url, fetch, BATCHES),
+}
+
+
 def find(folder: Path) -> Path | None:
-    """The folder of the batches, either `folder` itself or its `cifar-10-batches-py`; else its `cifar10.npz`."""
-    names = checksums()
-    for root in (folder / LAYOUT, folder):
-        # One file is enough: `files` then tells which of the others are missing.
-        if any((root / name).is_file() for name in names):
+    """The folder of the batches, `folder` or in it; else a file or folder in any of the other layouts."""
+    for root in (folder / BATCHES, folder / PARQUET, folder):
+        if any((root / name).is_file() for name in file_names(root)):  # one is enough: `files` names what is missing
             return root
-    npz = folder / NPZ
-    return npz if npz.is_file() else None
+    if (folder / NPZ).is_file():
+        return folder / NPZ
+    # CINIC-10 has other pictures of the same classes.
+    return folder if "cinic" not in str(folder).lower() and list_class_folders(folder, CLASSES) else None
 
 
-def download(folder: Path) -> None:
-    """Fetches the batches (170 MB packed) from their home into `folder` with torchvision, which checks them."""
-    from torchvision.datasets import CIFAR10
-
-    labelled.download_files(lambda partial: CIFAR10(partial, download=True), folder, LAYOUT, checksums())
-
-
-def download_mirror(folder: Path) -> None:
-    """Fetches both splits (144 MB) from the mirror, checks them and writes `cifar10.npz` into `folder`.
-
-    Raises:
-        OSError: the mirror can't be reached, or the file can't be written.
-        RuntimeError: what came is not what was expected.
-    """
-    tensors = {}
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-        for split, (name, sha256) in MIRROR_FILES.items():
-            file = Path(partial) / f"{split}.parquet"
-            # A bar is drawn for people who watch a terminal; in a notebook or a log it would leave hundreds of lines.
-            torch.hub.download_url_to_file(f"{MIRROR}/{name}", str(file), sha256, progress=sys.stderr.isatty())
-            images, labels = decode_parquet(file)
-            if hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest() != LABELS_SHA256[split]:
-                raise RuntimeError(f"{name} does not hold the official labels in their order")
-            tensors |= labelled.as_tensors(split, images, labels, name, name, 3, SIZE)
-    labelled.write_npz(folder / NPZ, tensors)
-
-
-def decode_parquet(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images, uint8 (N, 32, 32, 3), and labels, int64 (N,), of a split as the mirror has it, in the file's order.
-
-    Its columns are `img`, a struct whose `bytes` are a PNG, and `label`.
-    """
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(file, columns=["img", "label"]).flatten()
-
-    def decode(content: bytes) -> np.ndarray:
-        return np.asarray(Image.open(BytesIO(content)).convert("RGB"))
-
-    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
-        images = np.stack(list(pool.map(decode, table["img.bytes"].to_pylist())))
-    return images, table["label"].to_numpy()
+def file_names(root: Path) -> list[str]:
+    """What the files of a layout are called that has a fixed number of them: the mirror's, or torchvision's."""
+    return list(MIRROR_FILES.values() if root.name == PARQUET else checksums())
 
 
 def checksums() -> dict[str, str]:
     """The MD5 sum of each file in torchvision's layout, by its name."""
-    from torchvision.datasets import CIFAR10
-
     return dict(CIFAR10.train_list + CIFAR10.test_list) | {CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
 
 
 def files(root: Path) -> list[Path]:
-    """The files that `read` reads: the batches and their list of classes, or the one `.npz`."""
+    """All files that `read` reads; an InputError names a missing one."""
     if root.suffix == ".npz":
         return [root]
-    found = [root / name for name in checksums()]
+    if listed := list_class_folders(root, CLASSES):
+        return [file for items in listed.values() for file, _ in items]
+    found = [root / name for name in file_names(root)]
     for file in found:
         if not file.is_file():
-            raise InputError(
-                f"{file} is missing: unpack cifar-10-python.tar.gz again, or delete {root} to have CIFAR-10 downloaded"
-            )
+            raise InputError(f"{file} is missing: put it there, or delete {root} to have CIFAR-10 downloaded")
     return found
 
 
-def stamp(root: Path | None, size: int = SIZE) -> str:
-    """Changes with any file that `read` would read, and with how it reads them."""
-    if root is None:
-        return stamp_files([], data=TITLE, synthetic=synthetic.VERSION, counts=SYNTHETIC, size=size)
-    return stamp_files(files(root), data=TITLE, size=size)
+def draw(size: int = SIZE) -> Tensors:
+    """Both splits, drawn; see `read`."""
+    return labelled.draw_splits(synthetic.objects, SYNTHETIC, "label")
 
 
-def read(root: Path | None, size: int = SIZE) -> Tensors:
-    """Both splits, from `root`, or drawn where that is None.
-
-    Args:
-        root: what `find` returned.
-        size: always `SIZE`; `open_data` takes no other.
+def read(root: Path, size: int = SIZE) -> Tensors:
+    """Both splits from what `find` returned; an InputError names a file that is damaged or not what it should be.
 
     Returns:
         `train.image` and `test.image`, uint8 (N, 3, 32, 32), and `train.label` and `test.label`, uint8 (N,), numbers
-        into `CLASSES`, or into `synthetic.OBJECT_CLASSES` where they are drawn.
-
-    Raises:
-        InputError: a file is missing, damaged or not what it should be.
+        into `CLASSES`, or into `DRAWN_CLASSES` where they are drawn.
     """
-    if root is None:
-        return labelled.draw(synthetic.objects, SYNTHETIC)
     if root.suffix == ".npz":
         return labelled.read_npz(root, 3, SIZE)
+    if root.name == PARQUET:
+        return read_parquet(root)
+    if listed := list_class_folders(root, CLASSES):
+        return read_labelled(listed, SIZE, channels=3)
     return read_batches(root)
+
+
+def read_parquet(root: Path) -> Tensors:
+    """Both splits as the mirror has them: columns `img`, a struct whose `bytes` are a PNG, and `label`."""
+    arrays = []
+    for split, name in MIRROR_FILES.items():
+        try:
+            table = pyarrow.parquet.read_table(root / name, columns=["img", "label"]).flatten()
+            pngs, labels = table["img.bytes"].to_pylist(), table["label"].to_numpy()
+            images = np.stack(decode_all(lambda png: np.asarray(Image.open(BytesIO(png)).convert("RGB")), pngs))
+        except labelled.UNREADABLE as error:
+            raise InputError(f"can't read {root / name}, it is damaged: delete {root} and try again") from error
+        if hashlib.sha256(labels.astype(np.uint8).tobytes()).hexdigest() != LABELS_SHA256[split]:
+            raise InputError(f"{name} does not hold the official labels in their order: delete {root} and try again")
+        arrays += [(images, name), (labels, name)]
+    return labelled.check_arrays(arrays, 3, SIZE)
 
 
 def read_batches(root: Path) -> Tensors:
     """Both splits from torchvision's layout, by torchvision, which unpickles nothing but the official files."""
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import check_integrity
-
     for file in files(root):
         try:
             intact = check_integrity(file, checksums()[file.name])
@@ -169,8 +150,6 @@ def read_batches(root: Path) -> Tensors:
     class Batches(CIFAR10):
         base_folder = root.name  # a mounted folder may have any name
 
-    tensors = {}
-    for split in labelled.SPLITS:
-        batches = Batches(root.parent, train=split == "train")
-        tensors |= labelled.as_tensors(split, batches.data, np.array(batches.targets), str(root), str(root), 3, SIZE)
-    return tensors
+    splits = [Batches(root.parent, train=split == "train") for split in labelled.SPLITS]
+    arrays = [(part, str(root)) for split in splits for part in (split.data, np.array(split.targets))]
+    return labelled.check_arrays(arrays, 3, SIZE)

@@ -1,146 +1,102 @@
 """MNIST (LeCun et al. 1998, http://yann.lecun.com/exdb/mnist/): handwritten digits, 28×28, grey.
 
-Read from torchvision's layout, `MNIST/raw` with its four files, or from `mnist.npz` (see `labelled`), or downloaded by
-torchvision into its layout. A drawing of one's own becomes such a digit by `normalise_digit`.
+Read from its four files, in torchvision's layout (`MNIST/raw`) or any folder; or from `mnist.npz`; or from
+`mnist_train.csv` and `mnist_test.csv`; or from a folder of images per digit in `training` and in `testing`.
 """
 
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
+import pyarrow.csv
+import torchvision.datasets
 
 from s18_utils.data import labelled, synthetic
-from s18_utils.data.store import Tensors, stamp_files
+from s18_utils.data.files import list_class_folders, read_labelled
+from s18_utils.data.sources import Download
+from s18_utils.data.store import Tensors
 from s18_utils.errors import InputError
 
 TITLE = "MNIST"
-URL = "https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz"
 OFFICIAL = 60_000  # training images
 CLASSES = tuple("0123456789")
+DRAWN_CLASSES = synthetic.DIGIT_CLASSES
 SIZE = 28
-BOX = 20  # pixels: the longest side of a digit
-GRAIN = 0.2  # what differs from the paper by less than this share of the strongest stroke is paper, not ink
-FAINT = 25  # and so is what differs by less than this, of 255
-FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
-NAMES = [name for pair in FILES.values() for name in pair]
-LOOKALIKES = ("fashion", "kmnist", "kuzushiji")  # sets of other things in files of the same names
 SYNTHETIC = {"train": 20_000, "test": 1000}
+CSV = ("mnist_train.csv", "mnist_test.csv")
+LOOKALIKES = ("fashion", "kmnist", "kuzushiji", "emnist", "notmnist")  # other things in files of the same names
+
+
+def fetch(folder: Path) -> None:
+    """Fetches the four files (11 MB packed) with torchvision, which checks them."""
+    torchvision.datasets.MNIST(str(folder), download=True)
+
+
+URL = "https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz"
+DOWNLOADS = {"torchvision": Download(URL, fetch, "MNIST")}
 
 
 def find(folder: Path) -> Path | None:
-    """The folder `raw`, either `folder` itself or inside it or its `MNIST`; else the file `mnist.npz` in `folder`."""
-    for root in (folder / "MNIST" / "raw", folder / "raw", folder):
-        is_other = any(word in root.parent.name.lower() for word in LOOKALIKES)
-        # One file is enough: `files` then tells which of the others are missing.
-        if root.name == "raw" and not is_other and any((root / name).is_file() for name in NAMES):
+    """The folder of the four files, `folder` or below it; else a file or folder in any of the other layouts."""
+    if (root := labelled.find_idx(folder)) and not is_lookalike(root):
+        return root
+    for file in (folder / "mnist.npz", folder / CSV[0]):
+        if file.is_file():
+            return file
+    for root in (folder, folder / "mnist_png"):
+        if "mnist" in str(root).lower() and not is_lookalike(root) and list_class_folders(root, CLASSES):
             return root
-    npz = folder / "mnist.npz"
-    return npz if npz.is_file() else None
+    return None
 
 
-def download(folder: Path) -> None:
-    """Fetches the four files (11 MB packed) into `folder` with torchvision, which checks them."""
-    from torchvision.datasets import MNIST
-
-    labelled.download_files(lambda partial: MNIST(partial, download=True), folder, "MNIST/raw", NAMES)
+def is_lookalike(root: Path) -> bool:
+    """Whether its name, or those of the folders around it, are another set's."""
+    return any(word in part.lower() for part in root.parts[-3:] for word in LOOKALIKES)
 
 
 def files(root: Path) -> list[Path]:
-    """The files that `read` reads: images and labels of `train`, then of `test`, or the one `.npz`."""
+    """All files that `read` reads; an InputError names a missing one."""
     if root.suffix == ".npz":
         return [root]
-    found = [root / name for name in NAMES]
-    for file in found:
-        if not file.is_file():
-            raise InputError(f"{file} is missing: put it there, or delete {root} to have MNIST downloaded again")
-    return found
+    if root.suffix == ".csv":
+        if not root.with_name(CSV[1]).is_file():
+            raise InputError(f"{root.with_name(CSV[1])} is missing: put it beside {CSV[0]}")
+        return [root.with_name(name) for name in CSV]
+    if listed := list_class_folders(root, CLASSES):
+        return [file for items in listed.values() for file, _ in items]
+    return labelled.list_idx(root)
 
 
-def stamp(root: Path | None, size: int = SIZE) -> str:
-    """Changes with any file that `read` would read, and with how it reads them."""
-    if root is None:
-        return stamp_files([], data=TITLE, synthetic=synthetic.VERSION, counts=SYNTHETIC, size=size)
-    return stamp_files(files(root), data=TITLE, size=size)
+def draw(size: int = SIZE) -> Tensors:
+    """Both splits, drawn; see `read`."""
+    return labelled.draw_splits(synthetic.digits, SYNTHETIC, "label")
 
 
-def read(root: Path | None, size: int = SIZE) -> Tensors:
-    """Both splits, from `root`, or drawn where that is None.
-
-    Args:
-        root: what `find` returned.
-        size: always `SIZE`; `open_data` takes no other.
+def read(root: Path, size: int = SIZE) -> Tensors:
+    """Both splits from what `find` returned; an InputError names a file that is damaged or not what it should be.
 
     Returns:
         `train.image` and `test.image`, uint8 (N, 1, 28, 28), white on black, and `train.label` and `test.label`,
-        uint8 (N,), 0–9.
-
-    Raises:
-        InputError: a file is missing, damaged or not what it should be.
+        uint8 (N,), numbers into `CLASSES`, or into `DRAWN_CLASSES` where they are drawn.
     """
-    if root is None:
-        return labelled.draw(synthetic.digits, SYNTHETIC)
     if root.suffix == ".npz":
         return labelled.read_npz(root, 1, SIZE)
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
-    tensors, paths = {}, files(root)
-    for split, image_file, label_file in zip(FILES, paths[::2], paths[1::2], strict=True):
-        images = read_idx(read_image_file, image_file)
-        labels = read_idx(read_label_file, label_file)
-        tensors |= labelled.as_tensors(split, images, labels, str(image_file), str(label_file), 1, SIZE)
-    return tensors
+    if root.suffix == ".csv":
+        return labelled.check_arrays([part for name in CSV for part in read_csv(root.with_name(name))], 1, SIZE)
+    if listed := list_class_folders(root, CLASSES):
+        return read_labelled(listed, SIZE, channels=1)
+    return labelled.read_idx(root, SIZE, len(CLASSES))
 
 
-def read_idx(reader, file: Path):
-    """A file as an array, by one of torchvision's readers; an InputError names a file that it can't read."""
+def read_csv(file: Path) -> list[labelled.Named]:
+    """Images, uint8 (N, 28, 28), and labels (N,): a row is a label and 784 pixels."""
     try:
-        return reader(str(file)).numpy()
-    # The readers check little: a damaged header fails wherever it happens to hurt first.
-    except (OSError, AssertionError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"can't read {file}, it is damaged or no file of MNIST: "
-            f"replace it, or delete {file.parent} to have MNIST downloaded again"
-        ) from error
-
-
-def normalise_digit(picture: Image.Image) -> Tensor:
-    """A drawing of one digit, centred and scaled as those of MNIST were.
-
-    The ink is what differs from the paper, which is the picture's median. Its bounding box is scaled, antialiased, to
-    20 pixels on its longest side, and put into 28×28 pixels with its centre of mass in row and column 14, counted from
-    0 (LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition", section III.A;
-    the 14 is what one finds in the files).
-
-    Args:
-        picture: of any size and mode, a dark pen on light paper or a light one on dark.
-
-    Returns:
-        float (1, 28, 28) in [0, 1], white on black, the strongest stroke 1.
-
-    Raises:
-        InputError: there is nothing on the paper.
-    """
-    picture = ImageOps.exif_transpose(picture).convert("RGBA")  # upright; what is transparent is white paper
-    grey = np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("L"), np.float32)
-    paper = np.median(grey)
-    ink = paper - grey if paper > 127 else grey - paper
-    ink = np.where(ink > max(GRAIN * ink.max(), FAINT), ink, 0)
-    rows, columns = ink.any(1).nonzero()[0], ink.any(0).nonzero()[0]
-    if not len(rows):
-        raise InputError("there is no drawing in this picture: draw one digit, dark on light paper or light on dark")
-    ink = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-    scale = BOX / max(ink.size)
-    digit = np.asarray(ink.resize([max(1, round(side * scale)) for side in ink.size], Image.Resampling.BILINEAR))
-    digit = digit / digit.max()
-    image, corner = torch.zeros(1, SIZE, SIZE), []
-    for side, mass in zip(digit.shape, (digit.sum(1), digit.sum(0)), strict=True):
-        centre = (mass * np.arange(side)).sum() / mass.sum()
-        corner.append(min(max(round(SIZE / 2 - centre), 0), SIZE - side))  # a lopsided digit stays whole
-    top, left = corner
-    image[0, top : top + digit.shape[0], left : left + digit.shape[1]] = torch.from_numpy(digit)
-    return image
+        with file.open("rb") as lines:
+            named = not lines.readline(5).split(b",")[0].strip().isdigit()  # a first line of column names
+        options = pyarrow.csv.ReadOptions(autogenerate_column_names=True, skip_rows=int(named))
+        columns = np.stack([column.to_numpy() for column in pyarrow.csv.read_csv(file, options).columns])
+        labels, pixels = columns[0], columns[1:].T.reshape(-1, SIZE, SIZE)
+        if columns.dtype.kind != "i" or pixels.min() < 0 or pixels.max() > 255:
+            raise ValueError("other numbers")
+    except labelled.UNREADABLE as error:
+        raise InputError(f"can't read {file}, its rows are not a label and 784 pixels, 0 to 255: replace it") from error
+    return [(pixels.astype(np.uint8), str(file)), (labels, str(file))]

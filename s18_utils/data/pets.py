@@ -1,126 +1,124 @@
 """Oxford-IIIT Pet (Parkhi et al. 2012, https://www.robots.ox.ac.uk/~vgg/data/pets/): 37 breeds with trimaps.
 
-Read from torchvision's layout, `oxford-iiit-pet/{images,annotations}`, or downloaded by torchvision into it. On disk a
-trimap holds 1 pet, 2 background, 3 border; in memory the classes are 0, 1, 2.
+Read from torchvision's layout, `oxford-iiit-pet/{images,annotations}`, or from Kaggle's, where each archive lies in a
+folder of its own name, `images/images` and `annotations/annotations`. On disk a trimap holds 1 pet, 2 background,
+3 border; in memory the classes are 0, 1, 2.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
+from torchvision.datasets import OxfordIIITPet
 
-from s18_utils.data import synthetic
-from s18_utils.data.store import Tensors, stamp_files
+from s18_utils.data import labelled, synthetic
+from s18_utils.data.files import read_pairs
+from s18_utils.data.sources import Download
+from s18_utils.data.store import Tensors
 from s18_utils.errors import InputError
 
 TITLE = "Oxford-IIIT Pet"
-URL = "https://thor.robots.ox.ac.uk/pets/images.tar.gz"
 OFFICIAL = 3680  # training images
-CLASSES = ("pet", "background", "border")
+CLASSES = DRAWN_CLASSES = ("pet", "background", "border")
+SIZE = None  # photographs come in many
 SPLITS = {"train": "trainval.txt", "test": "test.txt"}
 SYNTHETIC = {"train": 1024, "test": 256}
+VALUES = (1, 2, 3)  # of a trimap on disk
+
+Pair = tuple[Path, Path]  # an image and its trimap
+
+
+def fetch(folder: Path) -> None:
+    """Fetches both archives (about 800 MB) with torchvision, which checks them."""
+    OxfordIIITPet(str(folder), target_types="segmentation", download=True)
+
+
+URL = "https://thor.robots.ox.ac.uk/pets/images.tar.gz"
+DOWNLOADS = {"torchvision": Download(URL, fetch, "oxford-iiit-pet")}
 
 
 def find(folder: Path) -> Path | None:
-    """The folder with `images` and `annotations`, either `folder` itself or its `oxford-iiit-pet`."""
+    """The folder with `images` and `annotations`: the `oxford-iiit-pet` in `folder`, or itself if it has the lists."""
     for root in (folder / "oxford-iiit-pet", folder):
-        if (root / "images").is_dir() and (root / "annotations").is_dir():
+        images, annotations = subfolders(root)
+        listed = root != folder or any((annotations / listing).is_file() for listing in SPLITS.values())
+        if listed and images.is_dir() and annotations.is_dir():
             return root
     return None
 
 
-def download(folder: Path) -> None:
-    """Fetches both archives (about 800 MB) into `folder` with torchvision, which checks them."""
-    from torchvision.datasets import OxfordIIITPet
+def subfolders(root: Path) -> tuple[Path, Path]:
+    """The folder of the images and that of the annotations."""
+    outer = root / "images", root / "annotations"
+    inner = [folder / folder.name for folder in outer]
+    return tuple(deep if deep.is_dir() else folder for deep, folder in zip(inner, outer, strict=True))
 
-    OxfordIIITPet(str(folder), target_types="segmentation", download=True)
+
+def list_pairs(root: Path) -> dict[str, list[Pair]]:
+    """Image and trimap of every entry of the official splits, `train` (trainval) and `test`.
+
+    Raises:
+        InputError: a list or a file is missing, or an image is listed twice: it would be trained on and scored on.
+    """
+    images, annotations = subfolders(root)
+    pairs, seen = {}, {}
+    for split, listing in SPLITS.items():
+        names = read_list(annotations / listing)
+        pairs[split] = [(images / f"{name}.jpg", annotations / "trimaps" / f"{name}.png") for name in names]
+        for name, pair in zip(names, pairs[split], strict=True):
+            if name in seen:
+                where = f"{listing} twice" if seen[name] == listing else f"both {seen[name]} and {listing}"
+                raise InputError(f"{name} stands in {where}: list each image once")
+            seen[name] = listing
+            for file in pair:
+                if not file.is_file():
+                    raise InputError(f"{file} is missing though {listing} lists it: unpack the archives again")
+    return pairs
 
 
-def pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
-    """Image and trimap of every entry of the official split, `train` (trainval) or `test`."""
-    listing = root / "annotations" / SPLITS[split]
+def read_list(listing: Path) -> list[str]:
+    """The names in the file that lists a split."""
     try:
-        names = [line.split()[0] for line in listing.read_text().splitlines() if line.strip() and line[0] != "#"]
+        lines = listing.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"can't read {listing} ({reason}): unpack annotations.tar.gz again") from error
+    names = [line.split()[0] for line in lines if line.strip() and line[0] != "#"]
     if not names:
         raise InputError(f"{listing} lists no images: unpack annotations.tar.gz again")
-    found = [(root / "images" / f"{name}.jpg", root / "annotations" / "trimaps" / f"{name}.png") for name in names]
-    for file in (file for pair in found for file in pair):
-        if not file.is_file():
-            raise InputError(f"{file} is missing though {listing.name} lists it: unpack the archives again")
-    return found
+    for name in names:
+        if Path(name).name != name or "\\" in name:
+            raise InputError(f"{listing} lists {name}, which lies elsewhere: unpack annotations.tar.gz again")
+    return names
 
 
-def stamp(root: Path | None, size: int) -> str:
-    """Changes with any file that `read` would read, and with how it reads them."""
-    if root is None:
-        return stamp_files([], data=TITLE, synthetic=synthetic.VERSION, counts=SYNTHETIC, size=size)
-    files = [file for split in SPLITS for pair in pairs(root, split) for file in pair]
-    return stamp_files(files + [root / "annotations" / name for name in SPLITS.values()], data=TITLE, size=size)
+def files(root: Path) -> list[Path]:
+    """All images and trimaps, and the lists; an InputError names what is missing or listed wrongly."""
+    listings = [subfolders(root)[1] / name for name in SPLITS.values()]
+    return [file for pairs in list_pairs(root).values() for pair in pairs for file in pair] + listings
 
 
-def read(root: Path | None, size: int) -> Tensors:
-    """Both splits at `size`×`size` pixels, from `root`, or drawn where that is None.
+def draw(size: int) -> Tensors:
+    """Both splits, drawn; see `read`."""
+    return labelled.draw_splits(synthetic.pets, SYNTHETIC, "mask", size)
+
+
+def read(root: Path, size: int) -> Tensors:
+    """Both splits at `size`×`size` pixels, from what `find` returned.
 
     Returns:
         `train.image` and `test.image`, uint8 (N, 3, size, size), and `train.mask` and `test.mask`, uint8
         (N, size, size) with classes 0–2.
+
+    Raises:
+        InputError: a file is missing, damaged or not what it should be.
     """
     tensors = {}
-    for seed, split in enumerate(SPLITS):
-        if root is None:
-            images, masks = synthetic.pets(SYNTHETIC[split], size, seed)
-        else:
-            with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
-                decoded = list(pool.map(lambda pair: read_pair(*pair, size), pairs(root, split)))
-            images, masks = (torch.stack(part) for part in zip(*decoded, strict=True))
-        tensors[f"{split}.image"], tensors[f"{split}.mask"] = images, masks
+    for split, pairs in list_pairs(root).items():
+        images, masks, numbers = read_pairs(pairs, size, set(VALUES))
+        for (_, file), held in zip(pairs, numbers, strict=True):
+            if not set(held) <= set(VALUES):
+                raise InputError(
+                    f"{file} holds values outside 1–3: a trimap is 1 for pet, 2 for background, 3 for border"
+                )
+        tensors |= {f"{split}.image": images, f"{split}.mask": (masks - 1).to(torch.uint8)}
     return tensors
-
-
-def read_pair(image_file: Path, mask_file: Path, size: int) -> tuple[Tensor, Tensor]:
-    """One photograph and its trimap, squeezed to `size`×`size`: uint8 (3, size, size) and (size, size).
-
-    The photograph is resized with antialiased bilinear filtering. The trimap takes the nearest pixel: filtering would
-    blend pet (0) and border (2) into background (1).
-    """
-    image, mask = open_image(image_file).convert("RGB"), open_image(mask_file)
-    if image.size != mask.size:
-        raise InputError(
-            f"{image_file} is {image.width}×{image.height} and {mask_file.name} {mask.width}×{mask.height}: "
-            "replace them by a pair of one size"
-        )
-    values = np.asarray(mask)
-    if values.ndim != 2 or values.min() < 1 or values.max() > 3:
-        raise InputError(f"{mask_file} holds values outside 1–3: a trimap is 1 for pet, 2 for background, 3 for border")
-    image = image.resize((size, size), Image.Resampling.BILINEAR)
-    mask = mask.resize((size, size), Image.Resampling.NEAREST)
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    return pixels, torch.from_numpy(np.array(mask, dtype=np.uint8)) - 1
-
-
-def open_image(file: Path) -> Image.Image:
-    """Decodes an image file; an InputError names a file that can't be decoded."""
-    try:
-        image = Image.open(file)
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"can't decode {file} ({error}): replace the file, or take it off the list") from error
-    return image
-
-
-def write(root: Path, images: dict[str, Tensor], masks: dict[str, Tensor]) -> None:
-    """Lays images and masks, keyed by split, out as torchvision expects them: the inverse of `read`, for trials."""
-    for folder in ("images", "annotations/trimaps"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for split, listing in SPLITS.items():
-        names = [f"{split}_{number}" for number in range(len(images[split]))]
-        for name, image, mask in zip(names, images[split], masks[split], strict=True):
-            Image.fromarray(image.permute(1, 2, 0).numpy()).save(root / "images" / f"{name}.jpg", quality=90)
-            Image.fromarray((mask + 1).numpy()).save(root / "annotations" / "trimaps" / f"{name}.png")
-        (root / "annotations" / listing).write_text("".join(f"{name} 1 1 1\n" for name in names))

@@ -5,13 +5,21 @@
 3. `huggingface`: a download from a mirror of the set into the data directory, for sets that have one.
 4. `torchvision`: a download by torchvision into the data directory.
 5. `synthetic`: drawn by `s18_utils.data.synthetic`, when asked for or when nothing else can be reached.
+
+A reader, the module of a set, has its `TITLE`; `find(folder)`, the folder or file to read from or None; `files(root)`,
+all that is read, which raises an InputError where some is missing; and `DOWNLOADS`, a `Download` by source.
 """
 
+import functools
+import itertools
 import os
+import re
+import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
@@ -19,116 +27,158 @@ from typing import NamedTuple
 
 from platformdirs import user_cache_dir
 
-from s18_utils.errors import InputError, check_choice
+from s18_utils.errors import InputError, check_choice, local_path, make_folder
+from s18_utils.report.progress import display_message
 
 SOURCES = ("auto", "local", "kaggle", "huggingface", "torchvision", "synthetic")
 KAGGLE_INPUT = Path("/kaggle/input")
-PROBE_SECONDS = 6
+KAGGLE_DEPTH = 6  # /kaggle/input/datasets/<owner>/<set>/cifar10/cifar10
+LISTED = 1000  # entries of a folder that are looked at; where there are more, they are images
+PROBE_SECONDS = 5
+REMEMBERED_SECONDS = 300  # how long a server that did not answer is taken to be out of reach
 
 
-class Found(NamedTuple):
-    """The source that serves a data set, and the folder or file to read it from (none for `synthetic`)."""
+class Location(NamedTuple):
+    """The source that serves a data set, the folder or file to read it from, and all files in it that are read."""
 
     source: str
-    root: Path | None
+    root: Path | None = None  # as for `synthetic`
+    files: list[Path] | None = None
 
 
 class Download(NamedTuple):
-    """A server that has a data set, and what fetches the set from it into a folder."""
+    """A server that has a data set, what fetches the set from it, and the folder of the set that this makes."""
 
     url: str
-    fetch: Callable[[Path], None]
+    fetch: Callable[[Path], object]
+    layout: str
 
 
 def data_directory() -> Path:
-    """`$S18_DATA`, or a folder of this package in the user's cache."""
-    return Path(os.environ.get("S18_DATA") or user_cache_dir("s18")).expanduser().absolute()
+    """`$S18_DATA`, or a folder of this package in the user's cache; S18_DATA is not made, as it may be mistyped."""
+    if not (named := os.environ.get("S18_DATA")):
+        return Path(user_cache_dir("s18")).absolute()
+    folder = local_path(named)
+    if not folder.is_dir():
+        raise InputError(f"S18_DATA names {folder}, which is no folder: correct the name, or make the folder first")
+    return folder
 
 
-def locate(reader, source: str = "auto") -> Found:
-    """Finds a data set.
-
-    Args:
-        reader: the module that reads it, with `TITLE`, `URL`, `find(folder)` and `download(folder)`, and where there
-            is a mirror also `MIRROR` and `download_mirror(folder)`.
-        source: one of `SOURCES`; `auto` tries them in order, and the next download where one fails.
+def locate_data(reader, source: str = "auto") -> Location:
+    """Finds a reader's data set, and displays what was passed over on the way.
 
     Raises:
-        InputError: an unknown source, one that was asked for by name and does not have the data, or a download that
-            failed with no other to try.
+        InputError: an unknown source, one that was asked for by name and does not have the data, a set in the data
+            directory that lacks files, or a download that failed with no other to try.
     """
     check_choice("source", source, SOURCES)
-    downloads = downloads_of(reader)
-    if source == "huggingface" and source not in downloads:
+    downloads = {name: server for name, server in reader.DOWNLOADS.items() if source in ("auto", name)}
+    if source == "huggingface" and not downloads:
         raise InputError(f"{reader.TITLE} has no mirror on Hugging Face: use source='torchvision' or 'auto'")
-    if source in ("auto", "local"):
-        if root := reader.find(data_directory()):
-            return Found("local", root)
+    folder, notes = data_directory(), []
+    if source not in ("kaggle", "synthetic"):
+        if root := reader.find(folder):
+            # Or, for a source that downloads, an earlier download.
+            return Location("local" if source == "auto" else source, root, reader.files(root))
         if source == "local":
-            raise InputError(f"{data_directory()} holds no {reader.TITLE}: put it there, or point S18_DATA at it")
+            raise InputError(f"{folder} holds no {reader.TITLE}: put it there, or point S18_DATA at it")
+        notes += [f"S18_DATA ({folder}) holds no {reader.TITLE}"] if os.environ.get("S18_DATA") else []
     if source in ("auto", "kaggle"):
-        for folder in mounted_folders():
-            if root := reader.find(folder):
-                return Found("kaggle", root)
+        location, passed_over = find_mounted(reader)
+        notes += [f"passed over under {KAGGLE_INPUT}: {', '.join(passed_over)}"] if passed_over else []
+        if location:
+            display_notes(*notes, f"{reader.TITLE} is read from {location.root}")
+            return location
         if source == "kaggle":
-            raise InputError(
-                f"nothing under {KAGGLE_INPUT} is {reader.TITLE}: add it as an input of the Kaggle notebook"
-            )
-    if source in downloads:
-        if root := reader.find(data_directory()):  # an earlier download
-            return Found(source, root)
-        downloads = {source: downloads[source]}
+            nothing = "; ".join([f"nothing under {KAGGLE_INPUT} is {reader.TITLE}", *notes])
+            raise InputError(f"{nothing}: add it as an input of the Kaggle notebook")
     if source != "synthetic":
-        if found := first_download(reader, downloads):
-            return found
+        if location := download_first(reader, downloads, folder, notes):
+            return location
         if source != "auto":
             raise InputError(
-                f"{reader.TITLE} is not in {data_directory()} and {downloads[source].url} can't be reached: "
+                f"{reader.TITLE} is not in {folder} and {downloads[source].url} can't be reached: "
                 "connect to the network, or use source='synthetic'"
             )
-    return Found("synthetic", None)
+        display_notes(*notes, f"no server that has {reader.TITLE} can be reached", "synthetic data stand in for it")
+    return Location("synthetic")
 
 
-def downloads_of(reader) -> dict[str, Download]:
-    """Where a data set can be downloaded, by source, in order."""
-    downloads = {"torchvision": Download(reader.URL, reader.download)}
-    if hasattr(reader, "MIRROR"):
-        downloads = {"huggingface": Download(reader.MIRROR, reader.download_mirror)} | downloads
-    return downloads
+def find_mounted(reader) -> tuple[Location | None, list[str]]:
+    """Where under `/kaggle/input` a data set lies whole, and what was passed over: all inputs where it lies nowhere."""
+    passed_over = {}
+    for folder in mounted_folders():
+        if (root := reader.find(folder)) and root not in passed_over:
+            try:
+                return Location("kaggle", root, reader.files(root)), list(passed_over.values())
+            except InputError as error:
+                passed_over[root] = f"{root.relative_to(KAGGLE_INPUT)} ({str(error).rpartition(': ')[0]})"
+    inputs = itertools.chain(*map(KAGGLE_INPUT.glob, ("*", "datasets/*/*", "competitions/*")))
+    names = sorted(path.name for path in inputs if path.name not in ("datasets", "competitions"))
+    return None, list(passed_over.values()) or names
 
 
-def first_download(reader, downloads: dict[str, Download]) -> Found | None:
-    """The first download that works, or None where no server answers; the last one's error where some do in vain."""
+def mounted_folders() -> Iterator[Path]:
+    """The folders under `/kaggle/input`, shallow ones first."""
+    level = [KAGGLE_INPUT]
+    for _ in range(KAGGLE_DEPTH):
+        level = [folder for parent in level for folder in list_folders(parent)]
+        yield from level
+
+
+def list_folders(parent: Path) -> list[Path]:
+    """The folders among the first entries of a folder, by name; none where it can't be read."""
+    try:
+        with os.scandir(parent) as entries:
+            return sorted(Path(entry.path) for entry in itertools.islice(entries, LISTED) if entry.is_dir())
+    except OSError:
+        return []
+
+
+def download_first(reader, downloads: dict[str, Download], folder: Path, notes: list[str]) -> Location | None:
+    """Downloads from the first server that has the set; None where none answers; the last one's error if all fail."""
     # All are asked at once: one after the other, without a network, would take as many times `PROBE_SECONDS`.
     with ThreadPoolExecutor() as pool:
-        answers = list(pool.map(reachable, [download.url for download in downloads.values()]))
+        answers = list(pool.map(reachable, [server.url for server in downloads.values()]))
     failure = None
-    for (source, download), answer in zip(downloads.items(), answers, strict=True):
+    for (source, server), answer in zip(downloads.items(), answers, strict=True):
         if answer:
+            display_notes(*notes, f"{reader.TITLE} is downloaded by {source} into {folder}")
             try:
-                return Found(source, fetch(reader, download))
+                return Location(source, *download(reader, server, folder))
             except InputError as error:
-                failure = error
+                failure, notes = error, [str(error)]
     if failure:
         raise failure
     return None
 
 
-def mounted_folders() -> list[Path]:
-    """The folders of `/kaggle/input`, three levels deep, shallow ones first."""
-    return [
-        folder
-        for level in range(1, 4)
-        for folder in sorted(KAGGLE_INPUT.glob("/".join("*" * level)))
-        if folder.is_dir()
-    ]
+def download(reader, server: Download, folder: Path) -> tuple[Path, list[Path]]:
+    """Downloads a data set into a folder, whole or not at all; returns where to read it from, and the files there."""
+    target = make_folder(folder, "set S18_DATA to a folder that you can write to") / server.layout
+    try:
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder, ignore_cleanup_errors=True) as partial:
+            server.fetch(Path(partial))
+            if not reader.find(folder):  # another process may have been faster
+                os.replace(Path(partial, server.layout), target)
+        if (root := reader.find(folder)) is None:
+            raise FileNotFoundError(f"{server.layout} is not in it")
+        return root, reader.files(root)
+    except Exception as error:  # of many kinds: each of the libraries that download has its own
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = re.split(r"\n|\. ", text)[0].rstrip(".: ")
+        remedy = f"move {target} elsewhere and try again" if target.exists() else "try again"
+        raise InputError(f"the download of {reader.TITLE} from {server.url} failed ({reason}): {remedy}") from error
 
 
 def reachable(url: str) -> bool:
-    """Whether a server answers at `url`, found out within `PROBE_SECONDS`.
+    """Whether a server answers at `url`, found out within `PROBE_SECONDS`, and at once where it did not lately."""
+    return ask_server(url, int(time.monotonic() / REMEMBERED_SECONDS))
 
-    A thread does the asking because looking up a name can hang for a minute and takes no time limit.
-    """
+
+@functools.cache
+def ask_server(url: str, period: int) -> bool:
+    """Asks, in a thread, because looking up a name can hang for a minute and takes no time limit; once a period."""
     answered = threading.Event()
 
     def ask() -> None:
@@ -136,7 +186,7 @@ def reachable(url: str) -> bool:
             urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS).close()
         except urllib.error.HTTPError:
             pass  # it answered, if only with an error
-        except (OSError, HTTPException):
+        except (OSError, HTTPException, ValueError):
             return
         answered.set()
 
@@ -146,28 +196,8 @@ def reachable(url: str) -> bool:
     return answered.is_set()
 
 
-def fetch(reader, download: Download) -> Path:
-    """Downloads a data set into the data directory and returns the folder or file to read it from."""
-    folder = make_writable(data_directory())
-    try:
-        download.fetch(folder)
-    except (OSError, RuntimeError, HTTPException) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(
-            ".:"
-        )  # torchvision's run over many lines
-        raise InputError(f"the download of {reader.TITLE} from {download.url} failed ({reason}): try again") from error
-    root = reader.find(folder)
-    if root is None:
-        raise InputError(f"the download of {reader.TITLE} left {folder} incomplete: delete it there and try again")
-    return root
-
-
-def make_writable(folder: Path, remedy: str = "set S18_DATA to a folder that you can write to") -> Path:
-    """Makes `folder` and returns it; an InputError with the `remedy` if it can't be made or written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError("no permission")
-    except OSError as error:
-        raise InputError(f"can't write to {folder} ({error.strerror or error}): {remedy}") from error
-    return folder
+@functools.cache
+def display_notes(*notes: str) -> None:
+    """Displays notes as one sentence, the same ones once in a process."""
+    text = "; ".join(notes)
+    display_message(text[0].upper() + text[1:] + ".", warning=len(notes) > 1)

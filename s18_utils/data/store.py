@@ -2,22 +2,59 @@
 
 import hashlib
 import os
-import tempfile
+import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from s18_utils.data.sources import make_writable
-from s18_utils.errors import InputError
+from s18_utils.errors import InputError, make_folder
 
 Tensors = dict[str, Tensor]
+Batch = dict[str, Tensor]
+DAY = 86_400  # seconds
+
+
+class DataSet(NamedTuple):
+    """A data set in memory, mapped from its store."""
+
+    name: str  # `pets`, `mnist`, `cifar10`, or `folder` for one of one's own
+    title: str  # what it is called in a sentence
+    source: str  # one of `sources.SOURCES` without `auto`
+    fingerprint: str  # identifies the contents
+    classes: tuple[str, ...]  # their names, in the order of their numbers
+    official: int | None  # training images of the official split; None for a folder of one's own, and where drawn
+    train: Tensors  # `image`, uint8 (N, C, S, S), and `mask`, uint8 (N, S, S), or `label`, uint8 (N,)
+    test: Tensors  # the same
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the package drew it."""
+        return self.source == "synthetic"
+
+    @property
+    def truth(self) -> str:
+        """What belongs to an image: `mask` or `label`."""
+        return "mask" if "mask" in self.train else "label"
+
+    @property
+    def channels(self) -> int:
+        """C of the images."""
+        return self.train["image"].shape[1]
+
+    @property
+    def size(self) -> int:
+        """The side of the images in pixels."""
+        return self.train["image"].shape[-1]
 
 
 def open_store(path: Path, stamp: str, build: Callable[[], Tensors]) -> tuple[Tensors, str]:
-    """The tensors kept at `path` and their fingerprint; built first where they are missing, stale or damaged.
+    """The tensors stored at `path` and their fingerprint; built first where they are missing, stale or damaged.
 
     Any number of processes may do this at once: each that finds no good store builds one under a name of its own and
     moves it into place in one step, so that nobody ever reads half a file.
@@ -30,24 +67,26 @@ def open_store(path: Path, stamp: str, build: Callable[[], Tensors]) -> tuple[Te
     Raises:
         InputError: the folder can't be written to, or the disk is full.
     """
-    if (kept := read_store(path, stamp)) is not None:
-        return kept
-    make_writable(path.parent)
+    if (stored := read_store(path, stamp)) is not None:
+        return stored
+    make_folder(path.parent, "set S18_DATA to a folder that you can write to")
+    for leftover in path.parent.glob(f".{path.stem}-*.partial"):  # of builders that were killed
+        if time.time() - leftover.stat().st_mtime > DAY:
+            leftover.unlink(missing_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in build().items()}
     metadata = {"stamp": stamp, "fingerprint": fingerprint(tensors)}
-    handle, partial = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".partial", dir=path.parent)
-    os.close(handle)
+    partial = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.partial")
     try:
         save_file(tensors, partial, metadata)
-        os.chmod(partial, 0o644)  # temporary files are private, a data directory may be shared
+        os.chmod(partial, 0o644)  # it is written as private, but a data directory may be shared
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         # Windows does not let go of a store that another process has open; theirs is as good as ours.
-        if (kept := read_store(path, stamp)) is not None:
-            return kept
+        if (stored := read_store(path, stamp)) is not None:
+            return stored
         raise InputError(f"can't write {path} ({error}): free some space, or set S18_DATA to another folder") from error
     finally:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
     return read_store(path, stamp) or (tensors, metadata["fingerprint"])
 
 
@@ -75,9 +114,20 @@ def fingerprint(tensors: Tensors) -> str:
 
 
 def stamp_files(files: list[Path], **details) -> str:
-    """A stamp of files that changes when one is added, removed, renamed, resized or written to, or a detail differs."""
+    """A stamp of files that changes when one is added, removed, moved, resized or written to, or a detail differs."""
     digest = hashlib.sha256(repr(sorted(details.items())).encode())
     for file in sorted(files):
         status = file.stat()
-        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        # A name with its folders up to the split's: the set as a whole may be moved.
+        digest.update(f"{'/'.join(file.parts[-3:])} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def to_floats(batch: Batch) -> Batch:
+    """A uint8 batch with `image` as float in [0, 1] and everything else as int64."""
+    return {name: tensor.float() / 255 if name == "image" else tensor.long() for name, tensor in batch.items()}
+
+
+def evenly_spread(length: int, count: int) -> Tensor:
+    """Up to `count` row numbers from the first to the last of `length` rows."""
+    return torch.linspace(0, length - 1, min(count, length)).long()
