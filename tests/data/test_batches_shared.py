@@ -1,4 +1,4 @@
-"""Batches in parts, of several processes, and from a store that lives on the device: always the same images."""
+"""Batches of several processes, and from a store that lives on the device: always the same images."""
 
 from types import SimpleNamespace
 
@@ -7,17 +7,20 @@ import pytest
 import torch
 from conftest import tensor_set
 from test_batches import Watcher, mark, numbers
-from torch.utils.data import BatchSampler
 
 from s18_utils.data import batches
-from s18_utils.data.batches import InParts, StoreData, fits
+from s18_utils.data.batches import StoreData
+from s18_utils.errors import InputError
 
+# The pretended GPU is one that PyTorch does not see.
+pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory'")
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU for the store to live on")
 
 
 def in_process(data: StoreData, rank: int, of: int) -> StoreData:
     """The data as the process of that rank sees them."""
-    data.trainer = SimpleNamespace(world_size=of, global_rank=rank)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(world_size=of, global_rank=rank, strategy=strategy)
     return data
 
 
@@ -34,51 +37,16 @@ def test_processes_share_the_test_split_and_no_image_twice(test, processes):
 
 def test_a_process_takes_its_share_of_a_batch():
     data = in_process(StoreData(tensor_set(100), 16), rank=1, of=4)
-    assert data.part_size == 4
-    assert data.in_parts(2).part_size == 2
+    assert data.process_batch_size == 4
     assert [len(batch["image"]) for batch in data.train_dataloader()][0] == 4
+    few = in_process(StoreData(tensor_set(20), 64), rank=0, of=3)  # of 64 images asked for, 18 are there
+    assert few.process_batch_size == 6
 
 
-@pytest.mark.parametrize(
-    ("train", "size", "parts", "part_size"), [(50, 8, 1, 8), (50, 8, 2, 4), (50, 9, 2, 4), (20, 64, 2, 9)]
-)
-def test_the_size_of_a_part(train, size, parts, part_size):
-    """What is halved is what goes through the network: of 64 images asked for, 18 are there."""
-    assert StoreData(tensor_set(train), size).in_parts(parts).part_size == part_size
-
-
-@pytest.mark.parametrize(("size", "parts"), [(8, 2), (8, 4), (9, 2), (7, 3)])
-def test_parts_make_up_the_same_batches(size, parts):
-    whole = [numbers([batch]) for batch in StoreData(tensor_set(50), size, seed=3).train_dataloader()]
-    loader = StoreData(tensor_set(50), size, seed=3).in_parts(parts).train_dataloader()
-    served = [numbers([batch]) for batch in loader]
-    assert len(served) == len(loader) == parts * len(whole)
-    for number, batch in enumerate(whole):
-        cut = served[number * parts : (number + 1) * parts]
-        assert sorted(sum(cut, [])) == sorted(batch)
-        assert max(map(len, cut)) - min(map(len, cut)) <= 1
-
-
-def test_parts_follow_the_order_of_the_epoch():
-    sampler = batches.ShuffleByEpoch(20, seed=0)
-    parts = InParts(BatchSampler(sampler, 10, drop_last=True), 2)
-    first = list(parts)
-    parts.sampler.set_epoch(1)
-    assert list(parts) != first
-    assert sorted(sum(parts, [])) == list(range(20))
-
-
-def test_parts_leave_the_data_as_they_were():
-    data = StoreData(tensor_set(50), 8)
-    assert data.in_parts(4).parts == 4
-    assert data.parts == 1
-    assert data.in_parts(2).in_parts(4).part_size == 2
-
-
-def test_a_store_fits_into_a_quarter_of_what_is_free():
-    store = {"image": torch.zeros(10, 3, 4, 4, dtype=torch.uint8), "mask": torch.zeros(10, 4, 4, dtype=torch.uint8)}
-    assert fits(store, free=4 * 640)
-    assert not fits(store, free=4 * 640 - 4)
+def test_more_processes_than_images_in_a_batch_are_refused():
+    data = in_process(StoreData(tensor_set(50), 2), rank=0, of=4)
+    with pytest.raises(InputError, match="a batch of 2 can't be shared by 4 processes: use a larger one"):
+        data.train_dataloader()
 
 
 class Device:
@@ -136,14 +104,16 @@ def test_the_test_split_moves_when_it_is_its_turn(resident):
     assert numbers(data.test_dataloader()) == list(range(9))
 
 
-def test_a_store_too_large_for_the_gpu_stays_where_it_is(resident):
+def test_a_store_takes_up_to_a_quarter_of_what_is_free(resident):
+    size = sum(tensor.nbytes for tensor in tensor_set(50).train.values())
+    assert len(resident(StoreData(tensor_set(50), 8), "fit", free=4 * size)) == 2
     data = StoreData(tensor_set(50), 8)
-    assert resident(data, "fit", free=1000) == []
+    assert resident(data, "fit", free=4 * size - 4) == []
     assert data.train.tensors is data.val.tensors is data.data.train
 
 
 def train_on_gpu(monkeypatch, resident: bool) -> Watcher:
-    monkeypatch.setattr(batches, "fits", lambda tensors, free: resident)
+    monkeypatch.setattr(batches, "MEMORY_SHARE", float(resident))
     quiet = {f"enable_{name}": False for name in ("checkpointing", "progress_bar", "model_summary")}
     watcher = Watcher()
     trainer = L.Trainer(max_epochs=2, accelerator="cuda", devices=1, logger=False, **quiet)
@@ -151,9 +121,9 @@ def train_on_gpu(monkeypatch, resident: bool) -> Watcher:
     return watcher
 
 
-def mark_on_device(images, masks, generator):
+def mark_on_device(images, masks, generator, size):
     assert images.device.type == generator.device.type == "cuda"
-    return mark(images.cpu(), masks.cpu(), torch.Generator().manual_seed(generator.initial_seed()))
+    return mark(images.cpu(), masks.cpu(), torch.Generator().manual_seed(generator.initial_seed()), size)
 
 
 @gpu

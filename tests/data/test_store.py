@@ -1,7 +1,9 @@
 """The store: built once, and again whenever it is missing, stale or damaged; never half there."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 from conftest import assert_one_sentence, listing
 from safetensors.torch import save_file
 
-from s18_utils.data import open_data, pets
+from s18_utils.data import dataset, pets
+from s18_utils.data.dataset import open_data
 from s18_utils.data.store import fingerprint, open_store, read_store, stamp_files
 from s18_utils.errors import InputError
 
@@ -59,40 +62,6 @@ def test_a_good_store_is_not_built_again(built):
     assert list(listing(path.parent)) == [path.name]
 
 
-def places() -> list:
-    """Byte positions all over the file: lengths, header, metadata, data, last byte."""
-    return ["length", "brace", "stamp", "fingerprint", "name", "dtype", "shape", "first", "middle", "last"]
-
-
-@pytest.mark.parametrize("place", places())
-def test_a_flipped_byte_is_noticed_and_mended(built, place):
-    path, build = built
-    content = bytearray(path.read_bytes())
-    data = len(content) - sum(tensor.numel() for tensor in TENSORS.values())
-    mark = fingerprint(TENSORS).encode()
-    position = {
-        "length": 0,
-        "brace": 8,
-        "stamp": content.index(b'"stamp":"stamp"') + 10,
-        "fingerprint": content.index(mark) + 3,
-        "name": content.index(b"train.image") + 2,
-        "dtype": content.index(b"U8"),
-        "shape": content.index(b'"shape":[') + 9,
-        "first": data,
-        "middle": (data + len(content)) // 2,
-        "last": len(content) - 1,
-    }[place]
-    content[position] ^= 1
-    path.write_bytes(content)
-    assert read_store(path, "stamp") is None
-    tensors, again = open_store(path, "stamp", build)
-    assert build.calls == 2
-    assert same(tensors)
-    assert again == mark.decode()
-    open_store(path, "stamp", build)
-    assert build.calls == 2
-
-
 def test_every_single_flip_is_noticed(built):
     path, _ = built
     whole = path.read_bytes()
@@ -100,8 +69,10 @@ def test_every_single_flip_is_noticed(built):
         content = bytearray(whole)
         content[position] ^= 0b100
         path.write_bytes(content)
-        kept = read_store(path, "stamp")
-        assert kept is None, f"byte {position}, {whole[max(0, position - 8) : position + 8]}"
+        stored = read_store(path, "stamp")
+        assert stored is None, f"byte {position}, {whole[max(0, position - 8) : position + 8]}"
+    assert same(open_store(path, "stamp", Build())[0])
+    assert read_store(path, "stamp") is not None  # mended
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.99])
@@ -152,6 +123,14 @@ def test_the_fingerprint_tells_names_shapes_types_and_contents_apart():
 
 
 def test_the_stamp_changes_with_the_files(tmp_path):
+    # A class is a folder's name: a file that moves from one to another has changed.
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "dog").mkdir()
+    image = tmp_path / "cat" / "1.png"
+    image.write_bytes(b"1234")
+    before = stamp_files([image])
+    assert stamp_files([image.rename(tmp_path / "dog" / "1.png")]) != before
+
     files = [tmp_path / name for name in ("a.jpg", "b.jpg")]
     for file in files:
         file.write_bytes(b"1234")
@@ -214,9 +193,20 @@ def test_open_data_notices_what_changed(pets_folder, monkeypatch, edit):
     assert (after.fingerprint == before.fingerprint) == (edit in ("touch", "flip"))
 
 
+def test_a_store_of_another_reading_is_stale(pets_folder, monkeypatch):
+    calls, read = [], pets.read
+    monkeypatch.setattr(pets, "read", lambda root, size: calls.append(size) or read(root, size))
+    open_data("pets", 16)
+    monkeypatch.setattr(dataset, "READING", dataset.READING + 1)
+    open_data("pets", 16)
+    open_data("pets", 16)
+    assert calls == [16, 16]
+
+
 PROCESS = """
 import sys, time
-from s18_utils.data import open_data, pets
+from s18_utils.data import pets
+from s18_utils.data.dataset import open_data
 read = pets.read
 def slow(root, size):
     print("building", flush=True)
@@ -229,7 +219,7 @@ print(data.fingerprint, data.train["image"].sum().item(), flush=True)
 
 
 def test_two_processes_build_one_store_at_once(pets_folder):
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", PROCESS]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": root}
     processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
@@ -270,6 +260,17 @@ def test_a_full_disk_leaves_nothing_behind(path, monkeypatch):
         open_store(path, "stamp", Build())
     assert_one_sentence(str(caught.value), "No space left on device", "free some space")
     assert list(path.parent.iterdir()) == []
+
+
+def test_what_a_killed_builder_left_is_removed_after_a_day(path):
+    path.parent.mkdir()
+    old, new, other = (path.with_name(f".{stem}-{n}.partial") for n, stem in enumerate(["set", "set", "another"]))
+    for partial in (old, new, other):
+        partial.write_bytes(b"half")
+    os.utime(old, (time.time() - 90_000,) * 2)
+    os.utime(other, (time.time() - 90_000,) * 2)
+    open_store(path, "stamp", Build())
+    assert set(listing(path.parent)) == {path.name, new.name, other.name}
 
 
 def test_a_failing_build_leaves_nothing_behind(path):

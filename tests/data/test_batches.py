@@ -5,7 +5,8 @@ import pytest
 import torch
 from conftest import tensor_set
 
-from s18_utils.data.batches import Rows, ShuffleByEpoch, StoreData, mix_seeds, to_floats
+from s18_utils.data.batches import ShuffleByEpoch, StoreData, Subset, derive_seed
+from s18_utils.data.store import DataSet, evenly_spread, to_floats
 from s18_utils.errors import InputError
 
 
@@ -119,10 +120,10 @@ def train_nothing(data: StoreData, epochs: int = 1) -> Watcher:
     return watcher
 
 
-def mark(images, masks, generator):
+def mark(images, masks, generator, size):
     """An augmentation that can be seen, and that draws."""
     shift = torch.rand(len(images), 1, 1, 1, generator=generator)
-    return images * 0 + 2 + shift, masks * 0 + 7
+    return (images * 0 + 2 + shift)[..., :size, :size], (masks * 0 + 7)[..., :size, :size]
 
 
 def test_only_training_batches_are_augmented():
@@ -164,17 +165,63 @@ def test_examples_are_spread_over_the_test_split():
 
 
 @pytest.mark.parametrize(
-    ("source", "start", "kind"), [("synthetic", "Synthetic pets", "synthetic"), ("kaggle", "pets from kaggle", "real")]
+    ("source", "start"),
+    [
+        ("synthetic", "Synthetic data in place of Oxford-IIIT Pet, drawn by s18_utils: "),
+        ("kaggle", "Oxford-IIIT Pet from kaggle: "),
+    ],
 )
-def test_the_description_says_where_data_came_from(source, start, kind):
+def test_the_description_says_where_data_came_from(source, start):
     data = StoreData(tensor_set(50, test=7, source=source), 8)
-    assert data.describe().startswith(start)
-    assert data.kind == kind
-    assert data.describe().endswith("45 training, 5 validation and 7 test images at 16 px.")
+    assert data.data.synthetic == (source == "synthetic")
+    assert data.describe() == start + "45 training, 5 validation and 7 test images at 16 px."
+    validated = StoreData(tensor_set(50, test=7, source=source), 8, scored_on="validation")
+    assert "5 validation and no test images" in validated.describe()
+
+
+def test_a_data_set_says_what_it_holds():
+    pets = tensor_set(6, size=24)
+    assert (pets.truth, pets.channels, pets.size) == ("mask", 3, 24)
+    digits = {"image": torch.zeros(5, 1, 28, 28, dtype=torch.uint8), "label": torch.arange(5)}
+    labelled = DataSet("mnist", "MNIST", "local", "0" * 16, tuple("0123456789"), 60_000, digits, digits)
+    assert (labelled.truth, labelled.channels, labelled.size, labelled.synthetic) == ("label", 1, 28, False)
+    assert StoreData(labelled, 2).examples(5)["label"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_rows_are_spread_from_the_first_to_the_last():
+    assert evenly_spread(21, 5).tolist() == [0, 5, 10, 15, 20]
+    assert evenly_spread(3, 9).tolist() == [0, 1, 2]
+    assert evenly_spread(7, 1).tolist() == [0]
+
+
+def test_the_validation_cut_can_take_the_test_splits_place():
+    data = StoreData(tensor_set(50, test=7), 8, scored_on="validation")
+    assert numbers(data.test_dataloader()) == sorted(numbers(data.val_dataloader()))
+    assert data.train.rows.tolist() == StoreData(tensor_set(50, test=7), 8).train.rows.tolist()
+    with pytest.raises(InputError, match="unknown split to score on 'train': choose one of test, validation"):
+        StoreData(tensor_set(50), 8, scored_on="train")
+
+
+def test_the_first_epochs_ask_for_half_the_size():
+    data = StoreData(tensor_set(40, size=32), 8, augment=mark, half_size_epochs=2)
+    seen = train_nothing(data, epochs=3).seen
+    assert [batch["image"].shape[-1] for batch in seen["train"]] == [16] * 8 + [32] * 4
+    assert [batch["mask"].shape[-1] for batch in seen["train"]] == [16] * 8 + [32] * 4
+    assert {batch["image"].shape[-1] for stage in ("val", "test") for batch in seen[stage]} == {32}
+
+
+def test_half_a_size_is_never_below_what_a_unet_takes():
+    data = StoreData(tensor_set(20, size=24), 8, augment=mark, half_size_epochs=1)
+    assert {batch["image"].shape[-1] for batch in train_nothing(data).seen["train"]} == {16}
+
+
+def test_half_the_size_needs_an_augmentation():
+    with pytest.raises(InputError, match="made by the augmentation: give one, or half_size_epochs=0"):
+        StoreData(tensor_set(20), 8, half_size_epochs=1)
 
 
 def test_one_row_and_many_rows():
-    rows = Rows(tensor_set(10).train, torch.tensor([7, 3, 5]))
+    rows = Subset(tensor_set(10).train, torch.tensor([7, 3, 5]))
     assert len(rows) == 3
     assert rows[1]["image"][0, 0, 0] == 3
     assert rows.__getitems__([2, 0])["image"][:, 0, 0, 0].tolist() == [5, 7]
@@ -188,6 +235,6 @@ def test_an_empty_split_is_refused(train, test):
 
 def test_seeds_are_mixed_the_same_everywhere():
     # Fixed values: another process or machine must draw the same order.
-    assert mix_seeds(18, 3) == 4562221339077965903
-    assert len({mix_seeds(seed, epoch) for seed in range(50) for epoch in range(50)}) == 2500
-    assert all(0 <= mix_seeds(seed, 1) < 2**63 for seed in (-5, 0, 2**40))
+    assert derive_seed(18, 3) == 4562221339077965903
+    assert len({derive_seed(seed, epoch) for seed in range(50) for epoch in range(50)}) == 2500
+    assert all(0 <= derive_seed(seed, 1) < 2**63 for seed in (-5, 0, 2**40))
