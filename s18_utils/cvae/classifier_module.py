@@ -1,9 +1,10 @@
 """Training of a classifier, frozen CNN or judge, under Lightning.
 
-The recipe is airbench94's (Jordan 2024, https://arxiv.org/abs/2404.00498): Nesterov SGD on a triangular schedule, label
-smoothing, small shifts and flips, and weights averaged along the way (Lookahead, Zhang et al. 2019,
-https://arxiv.org/abs/1907.08610).
+The recipe is airbench94's (Jordan 2024, arXiv:2404.00498): Nesterov SGD on a triangular schedule, label smoothing,
+small shifts and flips, and weights averaged along the way (Lookahead, Zhang et al. 2019, arXiv:1907.08610).
 """
+
+from collections.abc import Sequence
 
 import lightning as L
 import torch
@@ -12,20 +13,21 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from s18_utils.cvae.checks import CLASSES
 from s18_utils.cvae.classifiers import build_classifier
-from s18_utils.data.batches import Batch
+from s18_utils.data.store import Batch
 
 
 class ClassifierModule(L.LightningModule):
     """One of the networks of `classifiers` with its recipe.
 
     Args:
-        net, settings: as for `build_classifier`.
+        net, net_settings: its class and its constructor's arguments, as for `build_classifier`.
         learning_rate: the peak of the schedule, for the mean loss of a batch.
         momentum, weight_decay: SGD's.
         shift_rate: multiplies the learning rate of batch-norm shifts.
         smoothing: of the labels.
+        classes: their names, in the order of their numbers.
+        channels, size: of the images, (N, channels, size, size).
     """
 
     monitor = ("val_accuracy", "max")
@@ -33,27 +35,27 @@ class ClassifierModule(L.LightningModule):
     def __init__(
         self,
         net: str,
-        settings: dict | None = None,
-        learning_rate: float = 0.3,
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        shift_rate: float = 1.0,
-        smoothing: float = 0.1,
+        net_settings: dict,
+        learning_rate: float,
+        momentum: float,
+        weight_decay: float,
+        shift_rate: float,
+        smoothing: float,
+        *,
+        classes: Sequence[str],
+        channels: int,
+        size: int,
     ):
         super().__init__()
         self.save_hyperparameters()
-        self.net = build_classifier(net, **(settings or {}))
-        self.accuracy, self.loss = MulticlassAccuracy(CLASSES, average="micro"), MeanMetric()
+        self.classes = tuple(classes)
+        self.net = build_classifier(net, net_settings, classes=len(classes), channels=channels, size=size)
+        self.accuracy, self.loss = MulticlassAccuracy(len(classes), average="micro"), MeanMetric()
         self.slow: list[Tensor] | None = None  # of the checkpoint that training goes on from
         self.test_results: dict = {}
 
-    @property
-    def networks(self) -> list[nn.Module]:
-        """What a training step spends its time in."""
-        return [self.net]
-
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, float (N, 10), for `images`, float (N, C, S, S) in [0, 1]."""
+        """Logits, float (N, classes), for `images`, float (N, channels, size, size) in [0, 1]."""
         return self.net(images)
 
     def on_fit_start(self) -> None:

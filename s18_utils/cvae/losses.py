@@ -15,7 +15,7 @@ from torch import Tensor
 
 from s18_utils.errors import InputError
 
-SMOOTHING = 0.1
+SMOOTHING = 0.1  # of the labels that drawings are held against
 
 
 def gaussian_nll(x_hat: Tensor, x: Tensor, log_sigma: Tensor | float) -> Tensor:
@@ -38,8 +38,8 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1)
 
 
-def smoothed_targets(labels: Tensor, classes: int = 10, smoothing: float = SMOOTHING) -> Tensor:
-    """One-hot with `smoothing` spread over all classes: labels (N,) to (N, classes); 0.91 and nine times 0.01."""
+def smoothed_targets(labels: Tensor, classes: int, smoothing: float = SMOOTHING) -> Tensor:
+    """One-hot with `smoothing` spread over all classes: labels (N,) to (N, classes); 0.91 and nine 0.01."""
     return F.one_hot(labels, classes).float() * (1 - smoothing) + smoothing / classes
 
 
@@ -48,7 +48,7 @@ def label_loss(logits: Tensor, labels: Tensor, smoothing: float = SMOOTHING) -> 
 
     `logits` (N, classes) are the classifier's outputs before the softmax, `labels` (N,) the labels the images were
     *drawn* under, which for a swapped image is not the label of its input. The smallest possible value is the targets'
-    own entropy, 0.807 nats at smoothing 0.1. Computed from log-softmax in float32; the probability of "not k" is
+    own entropy, 0.807 nats for ten classes. Computed from log-softmax in float32; the probability of "not k" is
     bounded below by the float's resolution so that a wrong and certain classifier gives a large number, not infinity.
     """
     log_p = F.log_softmax(logits.float(), 1)
@@ -67,10 +67,10 @@ def code_nll(mu: Tensor, logvar: Tensor, codes: Tensor) -> Tensor:
     return 0.5 * ((codes - mu).square() * torch.exp(-logvar) + logvar + math.log(2 * math.pi)).sum(1)
 
 
-def mismatched_labels(labels: Tensor, generator: torch.Generator | None = None, classes: int = 10) -> Tensor:
-    """For each label (N,) another one, uniform over the nine that it is not.
+def mismatched_labels(labels: Tensor, classes: int, generator: torch.Generator | None = None) -> Tensor:
+    """For each label (N,) another one, uniform over those that it is not.
 
-    Draws an offset 1 to 9 and adds it modulo 10. `generator` must live on the labels' device.
+    Draws an offset 1 to `classes` − 1 and adds it modulo `classes`. `generator` must live on the labels' device.
     """
     offset = torch.randint(1, classes, labels.shape, generator=generator, device=labels.device, dtype=labels.dtype)
     return (labels + offset) % classes

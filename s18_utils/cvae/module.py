@@ -7,13 +7,22 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from s18_utils.cvae.checks import (
+    check_asked,
+    check_batch,
+    check_codes,
+    check_feature_layer,
+    check_images,
+    check_labels,
+    check_widths,
+)
 from s18_utils.cvae.classifiers import build_classifier, freeze
 from s18_utils.cvae.losses import code_nll, gaussian_nll, kl_divergence, label_loss, mismatched_labels
 from s18_utils.cvae.networks import ConditionalVAE, LatentAugmentation
-from s18_utils.cvae.swap import SwapScores, require_judge
 from s18_utils.data.augmentation import gaussian_blur
-from s18_utils.data.batches import Batch
+from s18_utils.data.store import Batch
 from s18_utils.errors import InputError
+from s18_utils.settings import NetworkSettings
 
 
 class Disturbance(nn.Module):
@@ -28,9 +37,10 @@ class Disturbance(nn.Module):
         shift: up to so many pixels each way.
         noise: standard deviation up to this, in units of the pixel range.
         blur: half of the parts get a Gaussian of 0.3 to 0.3 + `blur` pixels; 0 for none.
+        groups: parts of a batch that are shifted and blurred as one.
     """
 
-    def __init__(self, shift: int = 2, noise: float = 0.3, blur: float = 1.0, groups: int = 4):
+    def __init__(self, shift: int, noise: float, blur: float, groups: int = 4):
         super().__init__()
         self.shift, self.noise, self.blur, self.groups = shift, noise, blur, groups
 
@@ -70,97 +80,141 @@ class CVAEModule(L.LightningModule):
             + `code_weight` · negative log-likelihood of the code, read back from the drawing under a wrong label
 
     w(t) is zero for the share `label_start` of the steps, then rises in a straight line to `label_weight` at the share
-    `label_full`: a decoder that can't draw yet meets the label loss by texture alone. `true_share` is
-    below 1 because a drawing under the true label has the image itself to go by; the label loss would only take it
-    away from there. The last term asks that a swapped drawing still shows what the code says of the input; it is left
-    out by default, since the code finds ways to be read that please no eye.
+    `label_full`. Its drawings are scored by `judging.score_swaps`, with the networks that `attach` brings.
 
     Args:
-        image_shape, latent, encoder_widths, decoder_widths, encoder_depth, decoder_depth: as for `ConditionalVAE`.
-        classifier, classifier_settings: the frozen CNN, as for `build_classifier`; `attach` brings its weights.
+        latent, encoder_widths, encoder_depth, decoder_widths, decoder_depth, embedding, squeeze, label_maps: as for
+            `ConditionalVAE`.
         kl_weight, label_weight, true_share, label_start, label_full, code_weight: as above.
-        shift, noise, blur: as for `Disturbance`.
+        disturb_shift, disturb_noise, disturb_blur: as for `Disturbance`.
         latent_noise, latent_reach: as for `LatentAugmentation`; it changes codes that are drawn under a wrong label.
         learning_rate, weight_decay: AdamW's, under a one-cycle schedule.
+        classifier: the frozen CNN's network; `attach` brings its weights.
+        classes: their names, in the order of their numbers.
+        channels, size: of the images, (N, channels, size, size).
+
+    Raises:
+        InputError: widths that do not fit each other or the images, or fewer than two classes.
     """
 
     monitor = ("val_loss", "min")
 
     def __init__(
         self,
-        image_shape: Sequence[int],
-        classifier: str,
-        classifier_settings: dict | None = None,
-        latent: int = 16,
-        encoder_widths: Sequence[int] = (32, 64),
-        decoder_widths: Sequence[int] = (64, 64, 32),
-        encoder_depth: int = 0,
-        decoder_depth: int = 0,
-        kl_weight: float = 1.0,
-        label_weight: float = 100.0,
-        true_share: float = 0.2,
-        label_start: float = 0.05,
-        label_full: float = 0.4,
-        code_weight: float = 0.0,
-        shift: int = 2,
-        noise: float = 0.3,
-        blur: float = 1.0,
-        latent_noise: float = 0.0,
-        latent_reach: float = 0.0,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 1e-4,
+        latent: int,
+        encoder_widths: Sequence[int],
+        encoder_depth: int,
+        decoder_widths: Sequence[int],
+        decoder_depth: int,
+        embedding: int,
+        squeeze: int,
+        label_maps: int,
+        kl_weight: float,
+        label_weight: float,
+        true_share: float,
+        label_start: float,
+        label_full: float,
+        code_weight: float,
+        disturb_shift: int,
+        disturb_noise: float,
+        disturb_blur: float,
+        latent_noise: float,
+        latent_reach: float,
+        learning_rate: float,
+        weight_decay: float,
+        classifier: NetworkSettings,
+        *,
+        classes: Sequence[str],
+        channels: int,
+        size: int,
     ):
         super().__init__()
-        self.save_hyperparameters()
-        self.vae = ConditionalVAE(image_shape, latent, encoder_widths, decoder_widths, encoder_depth, decoder_depth)
-        self.frozen = freeze(build_classifier(classifier, **(classifier_settings or {})))
+        check_widths(size, encoder_widths, decoder_widths, label_maps)
+        if len(classes) < 2:
+            raise InputError(f"a label can't be swapped among {len(classes)} classes: use data of at least 2")
+        self.save_hyperparameters(ignore="classifier")
+        self.classes, self.latent, self.image_shape = tuple(classes), latent, (channels, size, size)
+        of_data = {"classes": len(classes), "channels": channels, "size": size}
+        self.vae = ConditionalVAE(
+            **of_data,
+            latent=latent,
+            encoder_widths=encoder_widths,
+            encoder_depth=encoder_depth,
+            decoder_widths=decoder_widths,
+            decoder_depth=decoder_depth,
+            embedding=embedding,
+            squeeze=squeeze,
+            label_maps=label_maps,
+        )
+        self.frozen = freeze(build_classifier(classifier.net, classifier.net_settings, **of_data))
         self.latent_augmentation = LatentAugmentation(latent_noise, latent_reach)
-        self.disturbance = Disturbance(shift, noise, blur)
-        self.scores: SwapScores | None = None
-        self.test_results: dict = {}
+        self.disturbance = Disturbance(disturb_shift, disturb_noise, disturb_blur)
+        self.judges: list[nn.Module] = []  # no submodules: no part of the model, its weights or its optimiser
 
-    def attach(self, classifier, judge) -> None:
-        """Takes the frozen CNN's weights from the record of `classifier`, and the judge from the record of `judge`.
+    def attach(self, classifier: nn.Module | None = None, judges: Sequence[nn.Module] = ()) -> None:
+        """Takes the frozen CNN's weights from a trained network, and judges to score the drawings with.
 
         Raises:
-            InputError: a judge no better than chance, or records of other networks.
+            InputError: a classifier of another architecture, or a judge without a feature layer.
         """
-        require_judge(judge.metrics["test"]["accuracy"], judge.metrics["data"]["test"])
-        weights, own = classifier.model().net.state_dict(), self.frozen.state_dict()
-        if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in own.items()}:
-            raise InputError(f"the classifier in {classifier.folder} has another architecture: train it again")
-        self.frozen.load_state_dict(weights)
-        # Not a submodule: the judge is no part of the model, of its weights or of its optimiser.
-        self.scores = SwapScores(freeze(judge.model().net), self.frozen)
+        for judge in judges:
+            check_feature_layer(judge)
+        if classifier is not None:
+            weights, own = classifier.state_dict(), self.frozen.state_dict()
+            if {name: v.shape for name, v in weights.items()} != {name: v.shape for name, v in own.items()}:
+                raise InputError(
+                    f"the classifier given, {type(classifier).__name__}, has another architecture than the frozen CNN: "
+                    "train it again"
+                )
+            self.frozen.load_state_dict(weights)
+        self.judges = [freeze(judge) for judge in judges] or self.judges
 
     def train(self, mode: bool = True) -> "CVAEModule":
         super().train(mode)
         self.frozen.eval()  # its running statistics stay those of real images
         return self
 
-    @property
-    def networks(self) -> list[nn.Module]:
-        """What a training step spends its time in."""
-        return [self.vae.encoder, self.vae.decoder, self.frozen]
+    # The doors: they check what they are given, draw without gradients, and give images in (0, 1).
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """`mu, logvar` (N, latent) of the posterior of images, float (N, C, S, S) in [0, 1], with labels (N,)."""
+        self.check_pairs(images, labels)
+        return self.vae.encoder(images.contiguous(memory_format=torch.channels_last), labels.long())
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """Codes (N, latent) drawn under labels (N,), or under mixtures of labels, float (N, classes)."""
+        check_codes(codes, self.latent)
+        check_batch(codes, self.training)
+        check_asked(labels, len(codes), len(self.classes))
+        return self.vae.decoder(codes, labels.to(codes) if labels.is_floating_point() else labels.long())
+
+    def swap(self, images: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
+        """Images coded under `labels` and drawn under `asked`, labels or mixtures of labels."""
+        return self.decode(self.vae.sample(*self.encode(images, labels)), asked)
+
+    def reconstruct(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Images drawn again under their own labels."""
+        return self.swap(images, labels, labels)
+
+    def imagine(self, labels: Tensor, seed: int = 0) -> Tensor:
+        """A drawing of each label from a code of the prior, N(0, 1)."""
+        codes = torch.randn(len(labels), self.latent, generator=torch.Generator().manual_seed(seed))
+        return self.decode(codes.to(self.device), labels)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `ConditionalVAE.forward`."""
-        return self.vae(images, labels)
+        self.check_pairs(images, labels)
+        return self.vae(images, labels.long())
 
-    @torch.no_grad()
-    def reconstruct(self, images: Tensor, labels: Tensor) -> Tensor:
-        """See `ConditionalVAE.reconstruct`."""
-        return self.vae.reconstruct(images, labels)
+    def check_pairs(self, images: Tensor, labels: Tensor) -> None:
+        """Raises an InputError unless these are images and labels that the encoder takes."""
+        check_images(images, self.image_shape)
+        check_labels(labels, len(images), len(self.classes))
+        check_batch(images, self.training)
 
-    @torch.no_grad()
-    def swap(self, images: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
-        """See `ConditionalVAE.swap`."""
-        return self.vae.swap(images, labels, asked)
-
-    @torch.no_grad()
-    def imagine(self, labels: Tensor, seed: int = 0) -> Tensor:
-        """See `ConditionalVAE.imagine`."""
-        return self.vae.imagine(labels, torch.Generator().manual_seed(seed))
+    # The objective.
 
     def label_weight_at(self, progress: float) -> float:
         """w(t) at `progress` in [0, 1] of the training steps."""
@@ -170,21 +224,22 @@ class CVAEModule(L.LightningModule):
 
     def terms(self, images: Tensor, labels: Tensor, label_weight: float) -> dict[str, Tensor]:
         """Every term of the objective as a mean over the batch, in nats per image, and their weighted `loss`."""
-        mu, logvar = self.vae.encode(images, labels)
+        self.check_pairs(images, labels)
+        mu, logvar = self.vae.encoder(images, labels)
         codes = self.vae.sample(mu, logvar)
         generator = None if self.training else torch.Generator(labels.device).manual_seed(0)
-        asked = mismatched_labels(labels, generator)
+        asked = mismatched_labels(labels, len(self.classes), generator)
         # One pass for both, so that the batch statistics cover true and swapped labels alike.
         drawn_under = torch.cat((labels, asked))
         moved = self.latent_augmentation(codes, labels)
-        drawings = self.vae.decode(torch.cat((codes, moved)), drawn_under)
+        drawings = self.vae.decoder(torch.cat((codes, moved)), drawn_under)
         own, swapped = drawings.chunk(2)
         nll = gaussian_nll(own, images, self.vae.log_sigma)
         terms = {"nll": nll.mean(), "kl": kl_divergence(mu, logvar).mean()}
         loss = terms["nll"] + self.hparams.kl_weight * terms["kl"]
         if self.hparams.code_weight > 0:
             with evaluating(self.vae.encoder):  # its statistics stay those of images
-                terms["code"] = code_nll(*self.vae.encode(swapped, asked), moved.detach()).mean()
+                terms["code"] = code_nll(*self.vae.encoder(swapped, asked), moved.detach()).mean()
             loss = loss + self.hparams.code_weight * terms["code"]
         if label_weight > 0:
             losses = label_loss(self.frozen(self.disturbance(drawings)), drawn_under)
@@ -204,17 +259,6 @@ class CVAEModule(L.LightningModule):
         terms = self.terms(batch["image"], batch["label"], self.hparams.label_weight)
         logged = {f"val_{name}": value for name, value in terms.items()}
         self.log_dict(logged, batch_size=len(batch["label"]), sync_dist=True)
-
-    def on_test_start(self) -> None:
-        if self.scores is None:
-            raise InputError("there is no judge to score the swaps: call attach() with its record first")
-        self.scores.reset(self.device)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.scores.update(self.vae, batch["image"], batch["label"])
-
-    def on_test_epoch_end(self) -> None:
-        self.test_results = self.scores.compute()
 
     def configure_optimizers(self) -> dict:
         h = self.hparams
