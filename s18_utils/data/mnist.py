@@ -37,20 +37,20 @@ DOWNLOADS = {"torchvision": Download(URL, fetch, "MNIST")}
 
 def find(folder: Path) -> Path | None:
     """The folder of the four files, `folder` or below it; else a file or folder in any of the other layouts."""
-    if (root := labelled.find_idx(folder)) and not is_lookalike(root):
+    if (root := labelled.find_idx(folder)) and not is_named(root, LOOKALIKES):
         return root
     for file in (folder / "mnist.npz", folder / CSV[0]):
         if file.is_file():
             return file
     for root in (folder, folder / "mnist_png"):
-        if "mnist" in str(root).lower() and not is_lookalike(root) and list_class_folders(root, CLASSES):
+        if is_named(root, ("mnist",)) and not is_named(root, LOOKALIKES) and list_class_folders(root, CLASSES):
             return root
     return None
 
 
-def is_lookalike(root: Path) -> bool:
-    """Whether its name, or those of the folders around it, are another set's."""
-    return any(word in part.lower() for part in root.parts[-3:] for word in LOOKALIKES)
+def is_named(root: Path, words: tuple[str, ...]) -> bool:
+    """Whether its name, or those of the two folders around it, contain one of the words."""
+    return any(word in part.lower() for part in root.parts[-3:] for word in words)
 
 
 def files(root: Path) -> list[Path]:

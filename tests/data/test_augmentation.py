@@ -25,7 +25,8 @@ ALL = {"rotate": 15.0, "zoom": 0.25, "shift": 0.1, "colour": 0.3}
 
 def change(images: Tensor, masks: Tensor, seed: int = 0, size: int | None = None, **settings) -> tuple[Tensor, Tensor]:
     """Everything at a usual strength, or what is given alone."""
-    return augment_pets(images, masks, generator(seed), size or images.shape[-1], **(NONE | settings if settings else ALL))
+    settings = NONE | settings if settings else ALL
+    return augment_pets(images, masks, generator(seed), size or images.shape[-1], **settings)
 
 
 @pytest.mark.parametrize("colour", [True, False])

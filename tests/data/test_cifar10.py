@@ -3,9 +3,7 @@
 import hashlib
 import io
 import pickle
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +11,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-import torchvision.datasets
 from conftest import REAL_DATA, assert_one_sentence, listing
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from s18_utils.data import cifar10, labelled, open_data, sources, synthetic
+from s18_utils.data import cifar10, sources, synthetic
+from s18_utils.data.dataset import open_data
 from s18_utils.errors import InputError
 
-REACHABLE = sources.reachable  # the fixture for all tests replaces it
 PER_BATCH = 3  # images
 
 
@@ -111,11 +108,11 @@ def bomb(content: bytes) -> bytes:
 FAULTS = {
     "flipped bit": (damage("data_batch_3", flip), ("data_batch_3 is damaged", "unpack cifar-10-python.tar.gz again")),
     "truncated": (damage("test_batch", lambda content: content[:-9]), ("test_batch is damaged", "unpack", "delete")),
-    "empty": (damage("data_batch_1", lambda content: b""), ("data_batch_1 is damaged",)),
-    "class names": (damage("batches.meta", flip), ("batches.meta is damaged", "unpack")),
     "another pickle": (damage("data_batch_5", bomb), ("data_batch_5 is damaged",)),
-    "missing batch": (lambda root: (root / "data_batch_2").unlink(), ("data_batch_2 is missing", "unpack", "delete")),
-    "missing names": (lambda root: (root / "batches.meta").unlink(), ("batches.meta is missing",)),
+    "missing batch": (
+        lambda root: (root / "data_batch_2").unlink(),
+        ("data_batch_2 is missing", "put it there", "delete"),
+    ),
     "only one file": (
         lambda root: [file.unlink() for file in root.iterdir() if file.name != "test_batch"],
         ("data_batch_1 is missing", "downloaded"),
@@ -140,7 +137,7 @@ def test_a_batch_that_cannot_be_opened_is_named(batches, monkeypatch):
     def refuse(file, md5):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(torchvision.datasets.utils, "check_integrity", refuse)
+    monkeypatch.setattr(cifar10, "check_integrity", refuse)
     with pytest.raises(InputError) as caught:
         open_data("cifar10")
     assert_one_sentence(str(caught.value), "can't read", "data_batch_1", "Permission denied", "allow it")
@@ -159,50 +156,29 @@ def write_parquet(file: Path, images: np.ndarray, labels: np.ndarray, mode: str 
     pyarrow.parquet.write_table(table, file, row_group_size=2)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_parquet_file_is_decoded_in_its_order(tmp_path, mode):
-    images, labels = random_objects(301, seed=4)
-    write_parquet(tmp_path / "split.parquet", images, labels, mode)
-    decoded, read = cifar10.decode_parquet(tmp_path / "split.parquet")
-    assert decoded.dtype == np.uint8
-    assert np.array_equal(decoded, images)
-    assert read.tolist() == labels.tolist()
-
-
 @pytest.fixture
-def served(monkeypatch, tmp_path):
-    """A mirror on this machine with a small set, whose checksums are expected; returns its folder."""
-    folder = tmp_path / "served"
+def mirror(monkeypatch, tmp_path) -> Path:
+    """What the mirror has, a small set whose labels are the expected ones; nothing else can be reached."""
+    folder = tmp_path / "mirror" / "plain_text"
     for split, seed, count in (("train", 7, 6), ("test", 8, 4)):
         images, labels = random_objects(count, seed)
-        name = cifar10.MIRROR_FILES[split][0]
-        write_parquet(folder / name, images, labels)
-        sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        monkeypatch.setitem(cifar10.MIRROR_FILES, split, (name, sha256))
+        write_parquet(folder / cifar10.MIRROR_FILES[split], images, labels)
         monkeypatch.setitem(cifar10.LABELS_SHA256, split, hashlib.sha256(labels.astype(np.uint8)).hexdigest())
-    handler = partial(SimpleHTTPRequestHandler, directory=folder)
-    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *arguments: None)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr(cifar10, "MIRROR", url)
-        monkeypatch.setattr(cifar10, "URL", f"http://127.0.0.1:{closed_port()}/home.tar.gz")
-        monkeypatch.setattr(sources, "reachable", REACHABLE)
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        yield folder
-        server.shutdown()
-        thread.join()
 
+    def fetch(repository, name, *, repo_type, revision, local_dir):
+        assert (repository, repo_type) == ("uoft-cs/cifar10", "dataset")
+        assert revision == "0b2714987fa478483af9968de7c934580d0bb9a2"
+        (Path(local_dir) / name).parent.mkdir(exist_ok=True)
+        shutil.copy(folder.parent / name, Path(local_dir) / name)
 
-def closed_port() -> int:
-    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
-        return server.server_port
+    monkeypatch.setattr(cifar10, "hf_hub_download", fetch)
+    monkeypatch.setattr(sources, "reachable", lambda url: url == cifar10.DOWNLOADS["huggingface"].url)
+    return folder
 
 
 @pytest.fixture
 def home(monkeypatch, write_batches) -> list:
-    """Has torchvision's home server answer, with another small set; returns the folders downloaded into."""
+    """Has torchvision's home server answer too, with another small set; returns the folders downloaded into."""
     downloads = []
 
     def download(self):
@@ -211,139 +187,113 @@ def home(monkeypatch, write_batches) -> list:
         (Path(self.root) / "cifar-10-python.tar.gz").write_bytes(b"packed")
 
     monkeypatch.setattr(CIFAR10, "download", download)
-    monkeypatch.setattr(sources, "reachable", lambda url: url == cifar10.URL or REACHABLE(url))
+    monkeypatch.setattr(sources, "reachable", lambda url: True)
     return downloads
 
 
 @pytest.mark.parametrize("source", ["auto", "huggingface"])
-def test_the_mirror_serves(served, data_folder, capfd, source):
+def test_the_mirror_serves(mirror, data_folder, source):
     data = open_data("cifar10", source=source)
     assert data.source == "huggingface"
     assert_holds(data.train, *random_objects(6, seed=7))
     assert_holds(data.test, *random_objects(4, seed=8))
-    # The Parquet files are gone, the set stays, and is found there the next time.
-    assert sorted(file.name for file in data_folder.iterdir()) == ["cifar10.npz", "s18-store"]
+    assert sorted(file.name for file in data_folder.iterdir()) == ["cifar-10-parquet", "s18-store"]
     again = open_data("cifar10")
     assert (again.source, again.fingerprint) == ("local", data.fingerprint)
     assert open_data("cifar10", source="huggingface").source == "huggingface"
-    assert capfd.readouterr() == ("", "")
 
 
-def test_the_mirror_goes_before_the_home_server(served, home, data_folder):
+def test_the_mirror_goes_before_the_home_server(mirror, home, data_folder):
     assert open_data("cifar10").source == "huggingface"
     assert home == []
 
 
-def swap_labels(folder: Path, monkeypatch) -> None:
-    """The mirror's test split in another order, under a checksum that fits."""
+def swap_labels(folder: Path) -> None:
+    """The mirror's test split in another order."""
     images, labels = random_objects(4, seed=8)
-    name = cifar10.MIRROR_FILES["test"][0]
-    write_parquet(folder / name, images[::-1], labels[::-1])
-    sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    monkeypatch.setitem(cifar10.MIRROR_FILES, "test", (name, sha256))
+    write_parquet(folder / cifar10.MIRROR_FILES["test"], images[::-1], labels[::-1])
 
 
-def flip_a_byte(folder: Path, monkeypatch) -> None:
-    file = folder / cifar10.MIRROR_FILES["train"][0]
-    file.write_bytes(flip(file.read_bytes()))
+def change_file(split: str, edit):
+    def change(folder: Path) -> None:
+        file = folder / cifar10.MIRROR_FILES[split]
+        file.write_bytes(edit(file.read_bytes()))
+
+    return change
 
 
-def truncate(folder: Path, monkeypatch) -> None:
-    file = folder / cifar10.MIRROR_FILES["test"][0]
-    file.write_bytes(file.read_bytes()[:-1])
-
-
-def take_away(folder: Path, monkeypatch) -> None:
-    (folder / cifar10.MIRROR_FILES["test"][0]).unlink()
-
-
-def larger_images(folder: Path, monkeypatch) -> None:
-    name = cifar10.MIRROR_FILES["train"][0]
-    write_parquet(folder / name, np.zeros((6, 33, 32, 3), np.uint8), random_objects(6, seed=7)[1])
-    sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    monkeypatch.setitem(cifar10.MIRROR_FILES, "train", (name, sha256))
+def larger_images(folder: Path) -> None:
+    write_parquet(folder / cifar10.MIRROR_FILES["train"], np.zeros((6, 33, 32, 3), np.uint8), random_objects(6, 7)[1])
 
 
 TROUBLES = {
-    flip_a_byte: ("the download of CIFAR-10 from http://127.0.0.1", "invalid hash value", "try again"),
-    truncate: ("the download of CIFAR-10 from http://127.0.0.1", "invalid hash value", "try again"),
-    take_away: ("the download of CIFAR-10 from http://127.0.0.1", "404", "try again"),
-    swap_labels: ("test-00000-of-00001.parquet does not hold the official labels in their order", "try again"),
-    larger_images: ("train-00000-of-00001.parquet has the shape (6, 33, 32, 3)", "(N, 32, 32, 3)"),
+    "another order": (swap_labels, "test-00000-of-00001.parquet does not hold the official labels in their order"),
+    "cut short": (change_file("test", lambda content: content[:-1]), "test-00000-of-00001.parquet, it is damaged"),
+    "a flipped bit in a PNG": (
+        change_file("train", lambda content: content.replace(b"IDAT", b"IDAU", 1)),
+        "train-00000-of-00001.parquet, it is damaged",
+    ),
+    "larger images": (larger_images, "train-00000-of-00001.parquet has the shape (6, 33, 32, 3)"),
+    "a file less": (lambda folder: (folder / cifar10.MIRROR_FILES["test"]).unlink(), "No such file"),
 }
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_mirror_with_other_bytes_is_refused(served, data_folder, monkeypatch, trouble):
-    trouble(served, monkeypatch)
-    for source in ("huggingface", "auto"):  # the home server can't be reached
+def test_a_mirror_with_other_contents_is_refused_and_the_home_server_steps_in(mirror, data_folder, request, trouble):
+    make, told = TROUBLES[trouble]
+    make(mirror)
+    for source in ("huggingface", "auto"):
         with pytest.raises(InputError) as caught:
             open_data("cifar10", source=source)
-        assert_one_sentence(str(caught.value), *TROUBLES[trouble])
+        assert_one_sentence(str(caught.value), "the download of CIFAR-10 from https://", told, "try again")
         assert listing(data_folder) == {}
-
-
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_the_home_server_steps_in_where_the_mirror_fails(served, home, data_folder, monkeypatch, trouble):
-    trouble(served, monkeypatch)
+    home = request.getfixturevalue("home")
     data = open_data("cifar10")
     assert data.source == "torchvision"
     assert_holds(data.train, *random_objects(15, seed=5))
     assert sorted(file.name for file in data_folder.iterdir()) == ["cifar-10-batches-py", "s18-store"]
-    assert sorted(file.name for file in (data_folder / "cifar-10-batches-py").iterdir()) == sorted(cifar10.checksums())
     assert home[0].parent == data_folder
 
 
-def test_the_home_server_steps_in_where_the_mirror_is_out_of_reach(home, data_folder, monkeypatch):
-    monkeypatch.setattr(sources, "reachable", lambda url: url == cifar10.URL)
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *arguments, **named: pytest.fail("asked the mirror"))
-    assert open_data("cifar10").source == "torchvision"
-    assert len(home) == 1
-
-
-def test_when_both_fail_the_last_says_why(served, home, data_folder, monkeypatch):
-    flip_a_byte(served, monkeypatch)
+def test_when_both_fail_the_last_says_why(mirror, home, data_folder, monkeypatch):
+    swap_labels(mirror)
     monkeypatch.setattr(CIFAR10, "download", lambda self: (_ for _ in ()).throw(RuntimeError("File corrupted.")))
     with pytest.raises(InputError) as caught:
         open_data("cifar10")
-    assert_one_sentence(str(caught.value), "the download of CIFAR-10", cifar10.URL, "(File corrupted)", "try again")
+    assert_one_sentence(str(caught.value), "the download of CIFAR-10", CIFAR10.url, "(File corrupted)", "try again")
     assert listing(data_folder) == {}
 
 
-def test_a_full_disk_leaves_nothing_behind(served, data_folder, monkeypatch):
-    def full(file, **arrays):
-        Path(file).write_bytes(b"half of it")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(InputError) as caught:
-        open_data("cifar10")
-    assert_one_sentence(str(caught.value), "the download of CIFAR-10", "No space left on device")
-    assert listing(data_folder) == {}
+LAYOUTS = ["cifar10-pngs-in-folders/cifar10/cifar10", "cifar10", "datasets/owner/set/CIFAR10"]
 
 
-def test_the_mirror_is_asked_for_a_pinned_revision_and_its_checksum(data_folder, monkeypatch):
-    asked = []
+@pytest.mark.parametrize("path", LAYOUTS)
+@pytest.mark.parametrize("names", [("train", "test"), ("TRAINSET", "TESTSET")])
+def test_a_folder_of_pngs_per_class_is_read(monkeypatch, data_folder, path, names):
+    kaggle = data_folder.parent / "kaggle-input"
+    monkeypatch.setattr(sources, "KAGGLE_INPUT", kaggle)
+    for folder, count in zip(names, (2, 1), strict=True):
+        for number, name in enumerate(cifar10.CLASSES):
+            (kaggle / path / folder / name).mkdir(parents=True)
+            for image in range(count):
+                colour = (number, 100, 200 + image)
+                Image.new("RGB", (32, 32), colour).save(kaggle / path / folder / name / f"000{image}.png")
+    (kaggle / "cinic-10").mkdir()
+    shutil.copytree(kaggle / path, kaggle / "cinic-10" / "CINIC")
+    data = open_data("cifar10")
+    assert (data.source, data.classes, data.official) == ("kaggle", cifar10.CLASSES, 50_000)
+    assert (len(data.train["image"]), len(data.test["image"])) == (20, 10)
+    assert (data.train["image"][:, 0, 5, 5] == data.train["label"]).all()
+    assert data.train["label"].tolist() == [number for number in range(10) for _ in range(2)]
 
-    def note(url, file, hash_prefix, progress):
-        asked.append((url, hash_prefix))
-        raise RuntimeError("enough")
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", note)
-    with pytest.raises(RuntimeError):
-        cifar10.download_mirror(data_folder)
-    base = "https://huggingface.co/datasets/uoft-cs/cifar10/resolve/0b2714987fa478483af9968de7c934580d0bb9a2"
-    sha256 = "8428b53a88a11ac374111006708df51469e315a22ac6d66470afd9c78d2ae883"
-    assert asked == [(f"{base}/plain_text/train-00000-of-00001.parquet", sha256)]
-    assert {len(sum_) for _, sum_ in cifar10.MIRROR_FILES.values()} == {64}
-
-
-@pytest.mark.parametrize("source", ["huggingface", "torchvision"])
-def test_without_a_network_a_download_says_what_to_do(data_folder, source):
-    with pytest.raises(InputError) as caught:
-        open_data("cifar10", source=source)
-    url = {"huggingface": "https://huggingface.co", "torchvision": cifar10.URL}[source]
-    assert_one_sentence(str(caught.value), "CIFAR-10 is not in", url, "connect to the network")
+@pytest.mark.parametrize("path", ["cifar-10-python/cifar-10-batches-py", "cifar10-python/any-name", "datasets/a/b/c"])
+def test_kaggles_batches_are_read(monkeypatch, write_batches, data_folder, path):
+    monkeypatch.setattr(sources, "KAGGLE_INPUT", data_folder.parent / "kaggle-input")
+    write_batches(data_folder.parent / "kaggle-input" / path)
+    data = open_data("cifar10")
+    assert data.source == "kaggle"
+    assert_holds(data.test, *random_objects(3, seed=1))
 
 
 def test_the_size_is_the_sets_own(batches, data_folder):
@@ -363,15 +313,12 @@ def test_drawn_objects_stand_in(data_folder, monkeypatch):
     for rows, seed, count in ((data.train, 0, 30), (data.test, 1, 20)):
         images, labels = synthetic.objects(count, seed)
         assert_holds(rows, images.permute(0, 2, 3, 1).numpy(), labels.numpy())
-    before = cifar10.stamp(None)
-    monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
-    assert cifar10.stamp(None) != before
+    assert (data.classes, data.official) == (synthetic.OBJECT_CLASSES, None)
 
 
 def test_the_classes_are_torchvisions(write_batches, tmp_path):
     write_batches(tmp_path / "cifar-10-batches-py")
     assert tuple(CIFAR10(tmp_path).classes) == cifar10.CLASSES
-    assert len(set(cifar10.CLASSES)) == labelled.CLASSES
 
 
 @pytest.fixture

@@ -1,13 +1,22 @@
 """Reading Oxford-IIIT Pet: the round trip, the classes, and files that are not what they should be."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from conftest import assert_one_sentence, listing, random_pets
+from conftest import assert_one_sentence, listing, random_pets, write_pets
 from PIL import Image
 
-from s18_utils.data import open_data, pets
+from s18_utils.data import pets, sources
+from s18_utils.data.dataset import open_data
 from s18_utils.errors import InputError
+
+
+def first_pair(root, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The image and mask of `train_0`."""
+    tensors = pets.read(root, size)
+    return tensors["train.image"][0], tensors["train.mask"][0]
 
 
 def test_what_is_written_is_read_again(pets_folder):
@@ -28,8 +37,9 @@ def test_splits_are_those_of_the_lists_in_their_order(pets_folder):
     listed.write_text("# a comment\n\ntrain_2 1 1 1\ntrain_0 1 1 1\n")
     _, masks = random_pets()
     assert torch.equal(pets.read(pets_folder, 24)["train.mask"], masks["train"][[2, 0]])
-    assert [image.stem for image, _ in pets.pairs(pets_folder, "train")] == ["train_2", "train_0"]
-    assert [mask.name for _, mask in pets.pairs(pets_folder, "test")] == ["test_0.png", "test_1.png"]
+    pairs = pets.list_pairs(pets_folder)
+    assert [image.stem for image, _ in pairs["train"]] == ["train_2", "train_0"]
+    assert [mask.name for _, mask in pairs["test"]] == ["test_0.png", "test_1.png"]
 
 
 def test_the_layout_is_found_from_the_folder_or_above_it(pets_folder):
@@ -40,12 +50,51 @@ def test_the_layout_is_found_from_the_folder_or_above_it(pets_folder):
     assert pets.find(pets_folder.parent) is None
 
 
+@pytest.fixture
+def kaggle(monkeypatch, data_folder) -> Path:
+    """The inputs of a Kaggle notebook; the data directory is empty."""
+    folder = data_folder.parent / "kaggle-input"
+    monkeypatch.setattr(sources, "KAGGLE_INPUT", folder)
+    return folder
+
+
+@pytest.mark.parametrize("path", ["the-oxfordiiit-pet-dataset", "datasets/owner/pets/oxford-iiit-pet"])
+@pytest.mark.parametrize("nested", [True, False])
+def test_kaggles_copies_are_read(kaggle, path, nested):
+    root = kaggle / path
+    write_pets(root, *random_pets())
+    if nested:  # each archive unpacked into a folder of its own name
+        for name in ("images", "annotations"):
+            (root / name).rename(root / "moved")
+            (root / name).mkdir()
+            (root / "moved").rename(root / name / name)
+    other = kaggle / "aaa-not-pets"  # which comes first
+    (other / "images").mkdir(parents=True)
+    (other / "annotations").mkdir()
+    (other / "annotations" / "instances.json").write_text("{}")
+    data = open_data("pets", 24)
+    assert (data.source, data.official, data.title) == ("kaggle", 3680, "Oxford-IIIT Pet")
+    assert torch.equal(data.train["mask"], random_pets()[1]["train"])
+    assert len(data.test["image"]) == 2
+
+
+def test_pets_without_trimaps_are_passed_over_for_whole_ones(kaggle, capsys):
+    for name in ("breeds", "whole"):
+        write_pets(kaggle / name, *random_pets())
+    for file in (kaggle / "breeds" / "annotations" / "trimaps").iterdir():
+        file.unlink()
+    assert open_data("pets", 16).source == "kaggle"
+    assert "passed over" in (said := capsys.readouterr().out)
+    assert "breeds" in said
+    assert "train_0.png is missing though trainval.txt lists it" in said
+
+
 @pytest.mark.parametrize("size", [16, 17, 40, 61])
 def test_a_resized_mask_takes_the_nearest_pixel(pets_folder, size):
     # Pet against border, no background anywhere: a blend of 0 and 2 would be 1.
     stripes = (torch.arange(24) // 2 % 2 * 2).to(torch.uint8).expand(24, 24)
     save_mask(pets_folder, (stripes + 1).numpy())
-    _, mask = pets.read_pair(*pets.pairs(pets_folder, "train")[0], size)
+    _, mask = first_pair(pets_folder, size)
     assert mask.unique().tolist() == [0, 2]
     nearest = ((torch.arange(size) + 0.5) * 24 / size).long()  # the source pixel under each target pixel's centre
     assert torch.equal(mask, stripes[:, nearest][nearest])
@@ -56,7 +105,7 @@ def test_a_resized_image_is_antialiased(pets_folder):
     stripes = np.tile(np.array([0, 255], np.uint8), (96, 48))
     Image.fromarray(stripes).convert("RGB").save(pets_folder / "images" / "train_0.jpg", quality=100)
     save_mask(pets_folder, np.full((96, 96), 2, np.uint8))
-    image, _ = pets.read_pair(*pets.pairs(pets_folder, "train")[0], 24)
+    image, _ = first_pair(pets_folder, 24)
     assert image.float()[:, :, 2:-2].sub(127.5).abs().max() < 25
 
 
@@ -66,7 +115,7 @@ def test_image_and_mask_are_squeezed_alike(pets_folder):
     canvas[10:20, 40:72] = 255
     Image.fromarray(canvas).convert("RGB").save(pets_folder / "images" / "train_0.jpg", quality=100)
     save_mask(pets_folder, np.where(canvas > 0, 1, 2).astype(np.uint8))
-    image, mask = pets.read_pair(*pets.pairs(pets_folder, "train")[0], 32)
+    image, mask = first_pair(pets_folder, 32)
     assert ((image[0] > 127) == (mask == 0)).float().mean() > 0.97
     expected = torch.ones(32, 32, dtype=torch.uint8)
     expected[8:16, 16:29] = 0  # 72 of 80 columns is 28.8 of 32
@@ -91,23 +140,98 @@ def test_images_of_any_colour_mode_are_read_as_rgb(pets_folder, mode):
     assert picture.mode == mode
     # The real set has PNGs and BMPs under names that end in .jpg.
     picture.save(pets_folder / "images" / "train_0.jpg", format="JPEG" if mode in ("L", "CMYK") else "PNG")
-    image, _ = pets.read_pair(*pets.pairs(pets_folder, "train")[0], 24)
+    image, _ = first_pair(pets_folder, 24)
     assert (image.dtype, image.shape) == (torch.uint8, (3, 24, 24))
     expected = torch.from_numpy(rgb).permute(2, 0, 1).float()
     assert (image.float() - expected)[:, :, [4, 20]].abs().max() < 30
 
 
-@pytest.mark.parametrize("mode", ["P", "I;16"])
-def test_masks_of_other_number_types_are_read(pets_folder, mode):
-    values = np.random.default_rng(0).integers(1, 4, (24, 24)).astype(np.uint8)
-    picture = Image.fromarray(values.astype(np.uint16) if mode == "I;16" else values)
-    if mode == "P":
-        picture.putpalette([0] * 3 + [255, 0, 0] + [0, 255, 0] + [0, 0, 255])
-    assert picture.mode == mode
-    picture.save(mask_file(pets_folder))
-    _, mask = pets.read_pair(*pets.pairs(pets_folder, "train")[0], 24)
-    assert mask.dtype == torch.uint8
-    assert torch.equal(mask, torch.from_numpy(values) - 1)
+def test_grey_of_16_bits_keeps_its_shades(pets_folder):
+    ramp = np.linspace(0, 65535, 24).round().astype(np.uint16)
+    Image.fromarray(np.tile(ramp, (24, 1))).save(pets_folder / "images" / "train_0.jpg", format="PNG")
+    image, _ = first_pair(pets_folder, 24)
+    assert (image.float() - torch.linspace(0, 255, 24)).abs().max() <= 1
+
+
+# How the upright picture lies in the file, by the tag that a camera writes to say so.
+TURNS = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+
+
+def save_turned(root, tag: int, size: tuple[int, int], mask_upright: bool = True) -> torch.Tensor:
+    """A photograph that lies turned in its file, white in its upper left quarter, which the mask says is the pet."""
+    width, height = size
+    canvas = np.zeros((height, width), np.uint8)
+    canvas[: height // 2, : width // 2] = 255
+    upright = Image.fromarray(canvas).convert("RGB")
+    turned, exif = upright.transpose(TURNS[tag]), Image.Exif()
+    exif[0x0112] = tag
+    turned.save(root / "images" / "train_0.jpg", quality=100, exif=exif)
+    mask = Image.fromarray(np.where(canvas > 0, 1, 2).astype(np.uint8))
+    (mask if mask_upright else mask.transpose(TURNS[tag])).save(mask_file(root))
+
+
+@pytest.mark.parametrize("tag", TURNS)
+@pytest.mark.parametrize("size", [(32, 32), (32, 48)])
+def test_a_turned_photograph_is_turned_upright_as_its_trimap_is(pets_folder, tag, size):
+    save_turned(pets_folder, tag, size)
+    image, mask = first_pair(pets_folder, 32)
+    assert ((image[0] > 127) == (mask == 0)).float().mean() > 0.95
+    assert (mask[:16, :16] == 0).all()
+
+
+def test_a_trimap_of_a_photograph_as_it_lies_in_its_file_is_read_so(pets_folder):
+    save_turned(pets_folder, 6, (32, 48), mask_upright=False)  # 48×32 both, which upright the photograph is not
+    image, mask = first_pair(pets_folder, 32)
+    assert ((image[0] > 127) == (mask == 0)).float().mean() > 0.95
+    assert (mask[16:, :16] == 0).all()
+
+
+def test_a_turned_photograph_that_does_not_fit_is_refused_with_a_word_about_the_tag(pets_folder):
+    save_turned(pets_folder, 6, (32, 48))
+    save_mask(pets_folder, np.full((20, 20), 2, np.uint8))
+    with pytest.raises(
+        InputError, match=r"train_0.jpg is 32×48 \(turned as its orientation tag says\) and train_0.png 20"
+    ):
+        first_pair(pets_folder, 16)
+
+
+VALUES = np.random.default_rng(0).integers(1, 4, (24, 24)).astype(np.uint8)
+ORDERS = {"as they are": [0, 1, 2, 3], "permuted": [0, 2, 3, 1], "packed": [3, 0, 1, 2]}  # index of each value
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_palette_of_the_trimaps_values_is_read_whatever_their_order(pets_folder, order):
+    index = np.array(ORDERS[order], np.uint8)
+    save_palette_mask(pets_folder, "train_0", index[VALUES], {ORDERS[order][value]: [value] * 3 for value in (1, 2, 3)})
+    assert torch.equal(first_pair(pets_folder, 24)[1], torch.from_numpy(VALUES) - 1)
+
+
+@pytest.mark.parametrize("colours", [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0] * 3, [127] * 3, [255] * 3]])
+def test_a_palette_for_the_eye_is_not(pets_folder, colours):
+    save_palette_mask(pets_folder, "train_0", VALUES, dict(zip((1, 2, 3), colours, strict=True)))
+    assert torch.equal(first_pair(pets_folder, 24)[1], torch.from_numpy(VALUES) - 1)
+
+
+def test_palettes_that_contradict_each_other_are_refused(pets_folder):
+    red, green, blue = [255, 0, 0], [0, 255, 0], [0, 0, 255]
+    save_palette_mask(pets_folder, "train_0", VALUES, {1: red, 2: green, 3: blue})
+    save_palette_mask(pets_folder, "train_1", VALUES, {1: green, 2: red, 3: blue})
+    with pytest.raises(InputError) as caught:
+        pets.read(pets_folder, 24)
+    assert_one_sentence(str(caught.value), "the number 1", "(0, 255, 0)", "train_1.png", "train_0.png", "one palette")
+
+
+def save_palette_mask(root, name: str, indices: np.ndarray, colours: dict[int, list[int]]) -> None:
+    picture = Image.fromarray(indices, "P")
+    picture.putpalette(sum([colours.get(index, [9, 9, 9]) for index in range(4)], []))
+    picture.save(root / "annotations" / "trimaps" / f"{name}.png")
+
+
+@pytest.mark.parametrize("how", ["I;16", "RGB", "RGBA", "LA"])
+def test_masks_of_other_kinds_of_grey_are_read(pets_folder, how):
+    wide = Image.fromarray(VALUES.astype(np.uint16))
+    (wide if how == "I;16" else Image.fromarray(VALUES).convert(how)).save(mask_file(pets_folder))
+    assert torch.equal(first_pair(pets_folder, 24)[1], torch.from_numpy(VALUES) - 1)
 
 
 def mask_file(root):
@@ -154,9 +278,17 @@ FAULTS = {
     "mask value 4": (value(4), ("train_0.png", "outside 1–3")),
     "mask value 255": (value(255), ("train_0.png", "outside 1–3")),
     "mask in colour": (
-        lambda root: save_mask(root, np.full((24, 24, 3), 2, np.uint8)),
-        ("train_0.png", "outside 1–3"),
+        lambda root: save_mask(root, np.arange(24 * 24 * 3, dtype=np.uint8).reshape(24, 24, 3)),
+        ("train_0.png is in colour", "save masks in grey"),
     ),
+    "an image for training and for testing": (
+        rewrite("test.txt", "test_0 1 1 1\ntrain_1 1 1 1\n"),
+        ("train_1 stands in both trainval.txt and test.txt", "list each image once"),
+    ),
+    "an image listed twice": (rewrite("test.txt", "test_0\ntest_1\ntest_0\n"), ("test_0 stands in test.txt twice",)),
+    "a name that climbs": (rewrite("test.txt", "../images/test_0\n"), ("test.txt lists ../images/test_0", "elsewhere")),
+    "an absolute name": (rewrite("test.txt", "/etc/passwd\n"), ("test.txt lists /etc/passwd", "elsewhere")),
+    "a name of Windows": (rewrite("test.txt", "..\\test_0\n"), ("elsewhere",)),
     "another size": (
         lambda root: save_mask(root, np.full((24, 25), 2, np.uint8)),
         ("train_0.jpg is 24×24", "train_0.png 25×24", "one size"),
@@ -194,7 +326,7 @@ def test_the_set_works_again_once_the_fault_is_mended(pets_folder):
 
 
 def test_synthetic_pets_are_the_same_at_every_call():
-    first, again = pets.read(None, 16), pets.read(None, 16)
+    first, again = pets.draw(16), pets.draw(16)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert len(first["train.image"]) == pets.SYNTHETIC["train"]
     # Test images are other ones than the training images.

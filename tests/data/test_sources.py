@@ -1,0 +1,453 @@
+"""Where data come from: the order, what is said when nothing is there, and how soon."""
+
+import os
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from http.client import BadStatusLine
+from pathlib import Path
+
+import pytest
+from conftest import assert_one_sentence, listing
+
+from s18_utils.data import pets, sources
+from s18_utils.data.dataset import open_data
+from s18_utils.data.sources import Download, Location, data_directory, locate_data
+from s18_utils.errors import InputError
+
+REACHABLE = sources.reachable  # the fixture for all tests replaces it
+
+
+HOME, MIRROR = "http://marbles.invalid/all.tar", "http://mirror.invalid/marbles"
+
+
+class Reader:
+    """A data set of one file in a folder, with a home server and perhaps a mirror; notes what was downloaded."""
+
+    TITLE = "Marbles"
+
+    def __init__(self, mirror: bool = False):
+        self.downloads = []
+        self.DOWNLOADS = {"huggingface": Download(MIRROR, lambda folder: self.fetch(folder, "mirror"), "marbles")}
+        self.DOWNLOADS |= {"torchvision": Download(HOME, lambda folder: self.fetch(folder, "home"), "marbles")}
+        if not mirror:
+            del self.DOWNLOADS["huggingface"]
+
+    def find(self, folder: Path) -> Path | None:
+        return folder / "marbles" if (folder / "marbles").is_dir() else None
+
+    def files(self, root: Path) -> list[Path]:
+        if not (root / "all").is_file():
+            raise InputError(f"{root / 'all'} is missing: look for it")
+        return [root / "all"]
+
+    def fetch(self, folder: Path, server: str) -> None:
+        self.downloads.append(server)
+        make(folder)
+
+
+def make(folder: Path) -> Location:
+    """Puts the set into a folder; returns where it is, without its source."""
+    (folder / "marbles").mkdir(parents=True, exist_ok=True)
+    (folder / "marbles" / "all").write_text("red")
+    return folder / "marbles"
+
+
+def remove(folder: Path) -> None:
+    (folder / "marbles" / "all").unlink()
+    (folder / "marbles").rmdir()
+
+
+def found(source: str, root: Path) -> Location:
+    return Location(source, root, [root / "all"])
+
+
+@pytest.fixture(autouse=True)
+def displayed(monkeypatch) -> list[str]:
+    """What is displayed, in order."""
+    messages = []
+    monkeypatch.setattr(sources, "display_message", lambda message, warning=False: messages.append(message))
+    sources.display_notes.cache_clear()
+    sources.ask_server.cache_clear()
+    return messages
+
+
+@pytest.fixture
+def kaggle(monkeypatch, tmp_path) -> Path:
+    folder = tmp_path / "kaggle-input"
+    folder.mkdir()
+    monkeypatch.setattr(sources, "KAGGLE_INPUT", folder)
+    return folder
+
+
+def answering(monkeypatch, *urls: str) -> None:
+    """Only these servers answer."""
+    monkeypatch.setattr(sources, "reachable", lambda url: url in urls)
+
+
+def test_the_data_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("S18_DATA", str(tmp_path))
+    assert data_directory() == tmp_path
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "s18").mkdir()
+    monkeypatch.setenv("S18_DATA", "~/s18")
+    assert data_directory() == tmp_path / "s18"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("S18_DATA", "s18")
+    assert data_directory() == tmp_path / "s18"
+    monkeypatch.setenv("S18_DATA", "")  # as good as unset
+    default = data_directory()
+    monkeypatch.delenv("S18_DATA")
+    assert data_directory() == default
+    assert default.is_absolute()
+    assert default.name == "s18"
+
+
+@pytest.mark.parametrize("source", ["auto", "local", "torchvision", "synthetic"])
+def test_a_mistyped_data_directory_is_said_and_not_made(monkeypatch, tmp_path, source):
+    answering(monkeypatch, HOME)
+    monkeypatch.setenv("S18_DATA", str(tmp_path / "mistyped"))
+    for attempt in (lambda: locate_data(Reader(), source), lambda: open_data("pets", 16, source)):
+        with pytest.raises(InputError) as caught:
+            attempt()
+        assert_one_sentence(str(caught.value), f"S18_DATA names {tmp_path / 'mistyped'}", "correct the name")
+    (tmp_path / "mistyped").write_text("a file")
+    with pytest.raises(InputError, match="which is no folder"):
+        locate_data(Reader(), source)
+    monkeypatch.setenv("S18_DATA", "gs://bucket/data")
+    with pytest.raises(InputError, match="no folder of this machine"):
+        locate_data(Reader(), source)
+    assert [path.name for path in tmp_path.iterdir()] == ["mistyped"]
+
+
+def test_auto_takes_the_first_that_has_it(data_folder, kaggle, monkeypatch):
+    reader = Reader()
+    assert locate_data(reader) == Location("synthetic")
+    answering(monkeypatch, HOME)
+    assert locate_data(reader) == found("torchvision", data_folder / "marbles")
+    assert reader.downloads == ["home"]
+    remove(data_folder)
+    mounted = make(kaggle / "some-input")
+    assert locate_data(reader) == found("kaggle", mounted)
+    make(data_folder)
+    assert locate_data(reader) == found("local", data_folder / "marbles")
+    assert reader.downloads == ["home"]
+
+
+def test_what_served_and_what_did_not_is_displayed(data_folder, kaggle, monkeypatch, displayed):
+    reader = Reader()
+    for _ in range(2):  # the second time says nothing new
+        locate_data(reader)
+    nothing = f"S18_DATA ({data_folder}) holds no Marbles; "
+    assert displayed == [nothing + "no server that has Marbles can be reached; synthetic data stand in for it."]
+    answering(monkeypatch, HOME)
+    locate_data(reader)
+    assert displayed[1:] == [nothing + f"Marbles is downloaded by torchvision into {data_folder}."]
+    remove(data_folder)
+    make(kaggle / "toys")
+    (kaggle / "a" / "marbles").mkdir(parents=True)
+    locate_data(reader)
+    over = f"passed over under {kaggle}: a/marbles ({kaggle / 'a/marbles/all'} is missing); "
+    assert displayed[2:] == [nothing + over + f"Marbles is read from {kaggle / 'toys/marbles'}."]
+    make(data_folder)
+    locate_data(reader)
+    locate_data(reader, "synthetic")
+    assert len(displayed) == 3  # what was asked for needs no word
+
+
+@pytest.mark.parametrize("source", ["local", "kaggle", "torchvision", "synthetic"])
+def test_a_source_asked_for_by_name_is_the_one(data_folder, kaggle, source):
+    roots = {"local": make(data_folder), "torchvision": make(data_folder), "kaggle": make(kaggle / "input")}
+    expected = found(source, roots[source]) if source in roots else Location("synthetic")
+    assert locate_data(Reader(), source) == expected
+
+
+def test_nothing_asks_the_network_where_it_is_not_needed(data_folder, kaggle, monkeypatch):
+    monkeypatch.setattr(sources, "reachable", lambda url: pytest.fail("asked the network"))
+    assert locate_data(Reader(), "synthetic").source == "synthetic"
+    for source in ("local", "kaggle"):
+        with pytest.raises(InputError):
+            locate_data(Reader(), source)
+    make(data_folder)
+    for source in ("auto", "local", "torchvision"):
+        assert locate_data(Reader(), source).root == data_folder / "marbles"
+
+
+def test_a_set_in_the_data_directory_that_lacks_files_is_no_reason_to_go_on(data_folder, kaggle, monkeypatch):
+    answering(monkeypatch, HOME)
+    make(kaggle / "input")
+    (data_folder / "marbles").mkdir()
+    for source in ("auto", "local", "torchvision"):
+        with pytest.raises(InputError, match="marbles/all is missing: look for it"):
+            locate_data(Reader(), source)
+
+
+@pytest.mark.parametrize("path", ["a", "a/b", "datasets/owner/set", "datasets/owner/set/images/images"])
+def test_kaggle_inputs_are_found_however_deep_they_are_mounted(kaggle, path):
+    make(kaggle / path)
+    (kaggle / "a-file").write_text("")
+    (kaggle / "datasets" / "other" / "thing").mkdir(parents=True)
+    assert locate_data(Reader(), "kaggle") == found("kaggle", kaggle / path / "marbles")
+
+
+def test_what_was_passed_over_on_kaggle_is_named(kaggle, data_folder):
+    for name in ("flowers", "datasets/owner/birds", "competitions/cars"):
+        (kaggle / name).mkdir(parents=True)
+    with pytest.raises(InputError) as caught:
+        locate_data(Reader(), "kaggle")
+    assert_one_sentence(str(caught.value), f"nothing under {kaggle} is Marbles", "birds, cars, flowers", "add it as an")
+
+
+def test_folders_of_many_images_are_not_searched(kaggle, monkeypatch):
+    monkeypatch.setattr(sources, "LISTED", 5)
+    for name in "abcdefg":
+        (kaggle / "images" / name).mkdir(parents=True)
+    assert len(list(sources.mounted_folders())) == 6
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("local", ("holds no Marbles", "S18_DATA")),
+        ("torchvision", ("can't be reached", "connect to the network", "source='synthetic'")),
+        ("web", ("unknown source 'web'", "choose one of auto, local, kaggle", "synthetic")),
+        ("huggingface", ("Marbles has no mirror on Hugging Face", "use source='torchvision' or 'auto'")),
+    ],
+)
+def test_a_source_that_has_nothing_says_what_to_do(data_folder, kaggle, source, parts):
+    with pytest.raises(InputError) as caught:
+        locate_data(Reader(), source)
+    assert_one_sentence(str(caught.value), *parts)
+    assert listing(data_folder) == {}
+
+
+FAILURES = {
+    "timed out": (OSError(110, "timed out"), "(timed out)"),
+    "many lines": (RuntimeError("No luck:\nTried x. Got y.\n"), "(No luck)"),
+    "many sentences": (BadStatusLine("Bad. Worse."), "(Bad)"),
+    "no words": (TimeoutError(), "(TimeoutError)"),
+    "full": (OSError(28, "No space left on device"), "(No space left on device)"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_download_that_breaks_off_says_why_and_leaves_nothing(data_folder, monkeypatch, failure):
+    error, told = FAILURES[failure]
+
+    def fetch(folder, server):
+        make(folder)
+        raise error
+
+    reader = Reader()
+    reader.fetch = fetch
+    answering(monkeypatch, HOME)
+    for source in ("auto", "torchvision"):  # above all, `auto` does not go on to synthetic data
+        with pytest.raises(InputError) as caught:
+            locate_data(reader, source)
+        assert_one_sentence(str(caught.value), f"the download of Marbles from {HOME} failed", told, "try again")
+        assert listing(data_folder) == {}
+
+
+def test_an_interrupted_download_leaves_nothing(data_folder, monkeypatch):
+    def fetch(folder, server):
+        make(folder)
+        raise KeyboardInterrupt
+
+    reader = Reader()
+    reader.fetch = fetch
+    answering(monkeypatch, HOME)
+    with pytest.raises(KeyboardInterrupt):
+        locate_data(reader)
+    assert listing(data_folder) == {}
+
+
+def test_what_a_killed_download_left_is_removed_after_a_day(data_folder, monkeypatch):
+    for name, age in (("old", 90_000), ("new", 0)):
+        make(data_folder / f".partial-{name}")
+        os.utime(data_folder / f".partial-{name}", (time.time() - age,) * 2)
+    answering(monkeypatch, HOME)
+    locate_data(Reader())
+    assert sorted(path.name for path in data_folder.iterdir()) == [".partial-new", "marbles"]
+
+
+def test_a_download_that_is_not_whole_is_not_taken(data_folder, monkeypatch):
+    reader = Reader()
+    reader.fetch = lambda folder, server: None
+    answering(monkeypatch, HOME)
+    with pytest.raises(InputError) as caught:
+        locate_data(reader)
+    assert_one_sentence(str(caught.value), "the download of Marbles", "try again")
+    assert listing(data_folder) == {}
+
+
+def test_of_two_downloads_at_once_the_first_stays(data_folder, monkeypatch):
+    def fetch(folder, server):
+        make(folder)
+        make(data_folder)  # another process moves its own into place meanwhile
+
+    reader = Reader()
+    reader.fetch = fetch
+    answering(monkeypatch, HOME)
+    assert locate_data(reader) == found("torchvision", data_folder / "marbles")
+    assert not list(data_folder.glob(".*"))
+
+
+def test_a_download_into_a_folder_that_cannot_be_written_to(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(sources, "data_directory", lambda: tmp_path / "file" / "data")
+    answering(monkeypatch, HOME)
+    reader = Reader()
+    with pytest.raises(InputError, match="can't write to .*: set S18_DATA to a folder that you can write to"):
+        locate_data(reader, "torchvision")
+    assert reader.downloads == []
+
+
+def test_a_mirror_goes_before_the_home_server(data_folder, monkeypatch):
+    reader = Reader(mirror=True)
+    answering(monkeypatch, MIRROR, HOME)
+    assert locate_data(reader) == found("huggingface", data_folder / "marbles")
+    assert locate_data(reader) == found("local", data_folder / "marbles")
+    assert reader.downloads == ["mirror"]
+
+
+def test_the_home_server_steps_in_for_a_mirror_that_is_silent_or_fails(data_folder, monkeypatch, displayed):
+    reader = Reader(mirror=True)
+    answering(monkeypatch, HOME)
+    assert locate_data(reader) == found("torchvision", data_folder / "marbles")
+    remove(data_folder)
+    answering(monkeypatch, MIRROR, HOME)
+    reader.DOWNLOADS["huggingface"] = Download(MIRROR, raise_error(OSError(110, "timed out")), "marbles")
+    assert locate_data(reader) == found("torchvision", data_folder / "marbles")
+    assert reader.downloads == ["home"] * 2
+    assert f"from {MIRROR} failed (timed out): try again; Marbles is downloaded by torchvision" in displayed[-1]
+    remove(data_folder)
+    reader.DOWNLOADS["torchvision"] = Download(HOME, raise_error(OSError(5, "broken")), "marbles")
+    with pytest.raises(InputError, match=rf"from {HOME} failed \(broken\)"):
+        locate_data(reader)
+
+
+def test_a_download_asked_for_by_name_is_the_only_one_tried(data_folder, monkeypatch):
+    reader = Reader(mirror=True)
+    for source, asked, other in (("torchvision", HOME, MIRROR), ("huggingface", MIRROR, HOME)):
+        answering(monkeypatch, other)
+        with pytest.raises(InputError, match=f"{asked} can't be reached: connect to the network"):
+            locate_data(reader, source)
+    assert reader.downloads == []
+
+
+def raise_error(error: Exception):
+    def ask(*arguments, **named):
+        raise error
+
+    return ask
+
+
+HTTP_ERROR = urllib.error.HTTPError("http://x", 403, "Forbidden", None, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (urllib.error.URLError("no such host"), False),
+        (ConnectionResetError(), False),
+        (TimeoutError(), False),
+        (BadStatusLine("nonsense"), False),
+        (HTTP_ERROR, True),
+    ],
+)
+def test_whether_a_server_answers(monkeypatch, error, answer):
+    monkeypatch.setattr(urllib.request, "urlopen", raise_error(error))
+    monkeypatch.setattr(threading, "excepthook", lambda failed: pytest.fail(f"shown to the user: {failed.exc_value}"))
+    assert REACHABLE("http://marbles.invalid") is answer
+
+
+@pytest.fixture
+def port():
+    """A local port where connections are taken and never answered."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def no_proxy(monkeypatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def serve_pets_from(monkeypatch, url: str) -> None:
+    monkeypatch.setitem(pets.DOWNLOADS, "torchvision", Download(url, pets.fetch, "oxford-iiit-pet"))
+
+
+def hang(monkeypatch, port):
+    """As a look-up of a name does where packets get lost."""
+
+    def wait(*arguments, **named):
+        time.sleep(20)
+        raise urllib.error.URLError("no such host")
+
+    monkeypatch.setattr(urllib.request, "urlopen", wait)
+
+
+def refuse(monkeypatch, port):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    serve_pets_from(monkeypatch, f"http://127.0.0.1:{closed}/images.tar.gz")
+
+
+def never_answer(monkeypatch, port):
+    serve_pets_from(monkeypatch, f"http://127.0.0.1:{port}/images.tar.gz")
+
+
+@pytest.mark.parametrize("trouble", [hang, refuse, never_answer])
+def test_no_network_is_found_out_within_six_seconds(data_folder, monkeypatch, port, trouble):
+    no_proxy(monkeypatch)
+    monkeypatch.setattr(sources, "reachable", REACHABLE)
+    trouble(monkeypatch, port)
+    assert sources.PROBE_SECONDS <= 5
+    if trouble is not hang:
+        monkeypatch.setattr(sources, "PROBE_SECONDS", 1)
+    start = time.perf_counter()
+    with pytest.raises(InputError) as caught:
+        open_data("pets", 16, "torchvision")
+    assert time.perf_counter() - start < (6 if trouble is hang else 3)
+    assert_one_sentence(str(caught.value), "Oxford-IIIT Pet is not in", "can't be reached", "connect to the network")
+    assert listing(data_folder) == {}
+
+
+def test_auto_falls_back_to_synthetic_without_a_network(data_folder, monkeypatch, port):
+    no_proxy(monkeypatch)
+    monkeypatch.setattr(sources, "reachable", REACHABLE)
+    refuse(monkeypatch, port)
+    monkeypatch.setattr(pets, "SYNTHETIC", {"train": 3, "test": 2})
+    data = open_data("pets", 16)
+    assert data.source == "synthetic"
+    assert len(data.train["image"]) == 3
+
+
+def test_a_server_that_did_not_answer_is_not_asked_again_at_once(monkeypatch):
+    asked, clock = [], [1000.0]
+
+    def ask(request, timeout):
+        asked.append(request.full_url)
+        raise urllib.error.URLError("no such host")
+
+    monkeypatch.setattr(urllib.request, "urlopen", ask)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    assert [REACHABLE("http://a.invalid"), REACHABLE("http://a.invalid"), REACHABLE("http://b.invalid")] == [False] * 3
+    assert asked == ["http://a.invalid", "http://b.invalid"]
+    clock[0] += sources.REMEMBERED_SECONDS
+    assert not REACHABLE("http://a.invalid")
+    assert len(asked) == 3
+
+
+def test_mirror_and_home_server_are_waited_for_together(data_folder, monkeypatch, port):
+    no_proxy(monkeypatch)
+    monkeypatch.setattr(sources, "reachable", REACHABLE)
+    monkeypatch.setattr(sources, "PROBE_SECONDS", 1)
+    reader = Reader(mirror=True)
+    for source, server in reader.DOWNLOADS.items():
+        reader.DOWNLOADS[source] = server._replace(url=f"http://127.0.0.1:{port}/{source}")
+    start = time.perf_counter()
+    assert locate_data(reader) == Location("synthetic")
+    assert 0.9 < time.perf_counter() - start < 1.9
