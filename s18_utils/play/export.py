@@ -90,7 +90,7 @@ def describe_unet(record: Record) -> dict:
         "size": record.data["size"],
         "classes": classes,
         "colours": class_colours(classes),
-        "note": f"Trained on {describe_share(record)}, at {record.data['size']} px: of anything else it has no idea.",
+        "note": f"Trained on {describe_share(record)}, at {record.data['size']} px, and on nothing else.",
     }
 
 

@@ -125,7 +125,7 @@ export class Pad {
 
   extend(event) {
     this.strokes.at(-1).push(this.place(event));
-    this.drawStroke(this.strokes.at(-1).slice(-2));
+    this.drawLine(...this.strokes.at(-1).slice(-2));
     this.tell();
   }
 
@@ -142,14 +142,14 @@ export class Pad {
 
   redraw() {
     this.context.fillRect(0, 0, PAD, PAD);
-    this.strokes.forEach((stroke) => this.drawStroke(stroke));
+    for (const stroke of this.strokes) for (let at = 1; at < stroke.length; at++) this.drawLine(stroke[at - 1], stroke[at]);
   }
 
-  drawStroke([first, ...others]) {
+  drawLine(from, to) {
     const look = { lineWidth: PEN, lineCap: "round", lineJoin: "round", strokeStyle: "white" };
     Object.assign(this.context, look).beginPath();
-    this.context.moveTo(...first);
-    others.forEach((point) => this.context.lineTo(...point));
+    this.context.moveTo(...from);
+    this.context.lineTo(...to);
     this.context.stroke();
   }
 

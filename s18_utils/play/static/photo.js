@@ -3,7 +3,7 @@ import { make, makeButton } from "./tiles.js";
 import { readPicture, squeezePicture } from "./pictures.js";
 import { askKernel, toFloats } from "./tiles.js";
 
-const SHOWN = 720; // longer side of what is drawn on the page, in pixels
+const SHOWN = 960; // longer side of what is drawn on the page, in pixels, at most
 const TINT = 0.4; // the same look as draw_overlay and draw_certainty have in s18_utils/unet/overlay.py
 const OUTLINE = 1 / 320;
 const DOUBT = [[126, 3, 168], [204, 71, 120], [248, 149, 64], [240, 249, 33]];
@@ -196,9 +196,10 @@ export class PhotoView {
   async take(bitmap) {
     const turn = ++this.turn;
     Object.assign(this, { photo: bitmap, answers: [] });
-    const scale = SHOWN / Math.max(bitmap.width, bitmap.height);
-    this.sides = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
     this.controls.hidden = this.grid.hidden = false;
+    const room = this.tiles[0].figure.clientWidth || SHOWN / 2; // drawn as large as it is seen: outlines stay whole
+    const scale = Math.min((room * devicePixelRatio) / bitmap.width, SHOWN / Math.max(bitmap.width, bitmap.height));
+    this.sides = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
     this.tiles.forEach(({ words }) => (words.textContent = "…"));
     this.redraw();
     this.say("");

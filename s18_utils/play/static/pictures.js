@@ -57,7 +57,7 @@ export function checkPicture(bytes) {
   } catch (error) {
     throw new Error(`this picture is cut short: ${REMEDY}`);
   }
-  if (!sides && /^\s*</.test(text(bytes, 0, 256)))
+  if (!sides && /^(\xef\xbb\xbf)?\s*</.test(text(bytes, 0, 256)))
     throw new Error(`this file is an SVG or a web page, which can hold programs: ${REMEDY}`);
   if (!sides) throw new Error(`this file is no picture that can be read here: ${REMEDY}`);
   const [width, height] = sides, size = `${width.toLocaleString("en")}×${height.toLocaleString("en")} pixels`;
@@ -100,7 +100,7 @@ const BAND = 256; // rows at a time: a phone's canvas can't hold its camera's pi
 
 /**
  * A bitmap squeezed to a square, antialiased, as Pillow's bilinear `resize` does it: along the rows, rounded, then along
- * the columns, rounded. What is transparent is white.
+ * the columns, rounded (newer ones take tall pictures in the other order). What is transparent is white.
  * @returns {Uint8Array} 3 × size × size.
  */
 export function squeezePicture(bitmap, size) {

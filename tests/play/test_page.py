@@ -1,0 +1,416 @@
+"""The playground in a real browser: answers as torch gives them, by mouse and finger, and nothing sent anywhere."""
+
+import base64
+import http.server
+import io
+import json
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from play_stand_ins import write_untrained
+from playwright import sync_api as playwright
+
+from s18_utils.data.pictures import normalise_digit, picture_to_tensor, resize_picture
+from s18_utils.errors import InputError
+from s18_utils.play.page import BODY, LARGEST, write_players
+from s18_utils.records import Record
+from s18_utils.unet.overlay import enlarge_mask
+
+SIZES = {"desk": 1280, "phone": 390}
+POLICY = "default-src 'self' data: blob:; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'"
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Playground</title>
+<meta http-equiv="Content-Security-Policy" content="{policy}"><link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>:root {{ color-scheme: light dark }} body {{ margin: 1rem; font-family: sans-serif }}</style>
+</head><body>{body}</body></html>"""
+FIRST_ANSWER = 12_000_000  # bytes
+URL = "canvas => canvas.toDataURL()"
+
+
+@pytest.fixture(scope="module")
+def players(tmp_path_factory) -> list[Record]:
+    folder = tmp_path_factory.mktemp("figures")
+    write_untrained(folder, "judge-mnist")
+    return [
+        write_untrained(folder, "unet-maxpool-transpose-bce"),
+        write_untrained(folder, "unet-strided-upsample-dice", size=32),
+        write_untrained(folder, "cvae-mnist", networks=("judge",)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def served() -> list[tuple[str, int]]:
+    """The paths that were asked for, and how many bytes each was, in order."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def address(chromium, players, served, tmp_path_factory) -> Iterator[str]:
+    """The page behind a plain file server, in a folder of it."""
+    root = tmp_path_factory.mktemp("www")
+    folder = root / "S18"
+    folder.mkdir()
+    try:
+        write_players(folder, players)
+    except InputError as error:
+        if "npm" not in str(error):
+            raise
+        pytest.skip(str(error))
+    (folder / "playground.html").write_text(PAGE.format(policy=POLICY, body=BODY.read_text()))
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=root)
+
+        def log_message(self, *arguments) -> None:
+            pass
+
+        def copyfile(self, source, outputfile) -> None:
+            served.append((self.path, os.fstat(source.fileno()).st_size))
+            super().copyfile(source, outputfile)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/S18/playground.html"
+    server.shutdown()
+
+
+@pytest.fixture
+def visit(chromium, address):
+    """Opens the page; at the end nothing may have gone wrong in it, nor been asked of another server."""
+    opened, wrong, asked = [], [], []
+
+    def open_page(*sections: str, width: int = 1280, scheme: str = "light", **options) -> playwright.Page:
+        page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
+        opened.append(page)
+        page.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("requestfailed", lambda request: wrong.append(request.url))
+        page.on(
+            "request", lambda request: request.url.startswith(("http:", "https:", "ws")) and asked.append(request.url)
+        )
+        page.goto(address)
+        for section in sections:
+            page.locator(f"#{section}").scroll_into_view_if_needed()
+            page.locator(f"#{section}[data-ready]").wait_for(timeout=60_000)
+        return page
+
+    yield open_page
+    for page in opened:
+        page.close()
+    assert wrong == []
+    home = address.rpartition("/")[0]
+    assert all(url.startswith(home) for url in asked)
+
+
+def to_png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def give_file(page: playwright.Page, content: bytes, name: str = "mine.png") -> None:
+    page.locator("#photos [data-part=file]").set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
+
+
+def wait_for_answers(page: playwright.Page) -> None:
+    for words in page.locator("#photos figcaption span").all():
+        playwright.expect(words).to_contain_text("%")
+
+
+def smooth_picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("desk", "light"), ("phone", "dark")])
+def test_the_page_fits_its_screen_and_all_parts_start(visit, size, scheme):
+    page = visit("photos", "cvae-mnist", width=SIZES[size], scheme=scheme)
+    wait_for_answers(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size]
+    unnamed = (
+        "[...document.querySelectorAll('canvas')].filter(it => !it.getAttribute('aria-label') && !it.closest('button'))"
+    )
+    assert page.evaluate(f"{unnamed}.length") == 0
+    assert page.locator("#cvae-mnist .s18-drawings canvas").count() == 10
+
+
+def test_few_bytes_are_needed_before_the_first_answer(visit, served):
+    served.clear()
+    wait_for_answers(visit("photos"))
+    before = served[: next(index for index, (path, _) in enumerate(served) if "/unet" in path and "onnx" in path)]
+    assert any("wasm" in path for path, _ in before)
+    assert sum(size for _, size in before) + LARGEST <= FIRST_ANSWER
+
+
+@pytest.mark.parametrize("sides", [(300, 200), (61, 90)])
+def test_the_masks_in_the_page_are_those_of_torch(visit, players, sides):
+    page, picture = visit("photos"), smooth_picture(*sides)
+    give_file(page, to_png(picture))
+    wait_for_answers(page)
+    for index, record in enumerate(players[:2]):
+        size, module = record.data["size"], record.model()
+        given = page.evaluate(
+            """async ([index, size, width, height]) => {
+                const { enlargeMask } = await import(new URL("scripts/photo.js", document.baseURI));
+                const { squeezePicture } = await import(new URL("scripts/pictures.js", document.baseURI));
+                const view = window.playground.photos, { probabilities } = view.answers[index];
+                const mask = enlargeMask(probabilities, 3, size, width, height);
+                return [[...squeezePicture(view.photo, size)], [...probabilities], [...mask]];
+            }""",
+            [index, size, *sides],
+        )
+        square, probabilities, mask = map(np.array, given)
+        expected = picture_to_tensor(resize_picture(picture, size))
+        assert np.abs(square.reshape(3, size, size) - 255 * expected.numpy()).max() <= 1  # of 255
+        answer = module.predict_probabilities(torch.tensor(square.reshape(1, 3, size, size), dtype=torch.uint8))[0]
+        assert np.abs(probabilities.reshape(3, size, size) - answer.numpy()).max() < 1e-3
+        whole = enlarge_mask(module.predict_probabilities(expected[None])[0], sides[1], sides[0])
+        assert (mask.reshape(whole.shape) == whole).mean() >= 0.999
+
+
+def test_a_photograph_is_upright_and_its_answer_is_saved_at_its_own_size(visit, tmp_path):
+    page, file, tag = visit("photos"), io.BytesIO(), Image.Exif()
+    tag[0x0112] = 6  # taken with the camera on its side
+    smooth_picture(320, 240).save(file, "JPEG", exif=tag)
+    give_file(page, file.getvalue(), "IMG_1.JPG")
+    wait_for_answers(page)
+    assert page.evaluate("[playground.photos.photo.width, playground.photos.photo.height]") == [240, 320]
+    canvas = page.locator("#photos figure canvas").first
+    box = canvas.bounding_box()
+    assert box["height"] / box["width"] == pytest.approx(4 / 3, rel=0.02)
+    with page.expect_download() as download:
+        page.locator("#photos figure a").first.click()
+    saved = Image.open(download.value.path())
+    assert saved.size == (240, 320)
+    before = canvas.evaluate(URL)
+    page.locator("#photos [data-part=shows]").select_option("certainty")
+    sure = canvas.evaluate(URL)
+    page.locator("#photos [data-part=wipe]").fill("0")
+    plain = canvas.evaluate(URL)
+    assert len({before, sure, plain}) == 3
+
+
+def test_a_photograph_from_the_camera(visit):
+    page = visit("photos")
+    page.locator("#photos [data-part=camera]").click()  # this browser has none, or may not use it
+    playwright.expect(page.locator("#photos [data-part=message]")).to_contain_text("camera can't be used")
+    page.evaluate("""() => {
+        const canvas = Object.assign(document.createElement("canvas"), { width: 96, height: 72 });
+        const context = canvas.getContext("2d");
+        setInterval(() => context.fillRect(0, 0, 50, 50), 50);
+        navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(20);
+    }""")
+    page.locator("#photos [data-part=camera]").click()
+    page.locator("#photos [data-part=shoot]").click()
+    playwright.expect(page.locator("#photos video")).to_have_count(0)
+    page.wait_for_function("() => playground.photos.photo.width === 96")
+    wait_for_answers(page)
+
+
+def test_hostile_files_are_refused_in_one_sentence(visit, tmp_path):
+    page = visit("photos")
+    wait_for_answers(page)
+    message, before = (
+        page.locator("#photos [data-part=message]"),
+        "() => [...document.querySelectorAll('#photos figure canvas')].map(it => it.toDataURL()).join()",
+    )
+    shown = page.evaluate(before)
+    whole = io.BytesIO()
+    smooth_picture(640, 480).save(whole, "JPEG")
+    huge = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+    svg = b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'><script>document.title = 1</script></svg>"
+    for content, part in [
+        (svg, "SVG"),
+        (b"\xef\xbb\xbf  <svg onload='document.title=1'/>", "SVG"),
+        (huge, "20,000×20,000 pixels is too large"),
+        (to_png(Image.new("RGB", (1, 1))), "1×1 pixels is too small"),
+        (b"no picture at all", "no picture that can be read here"),
+        (b"", "no picture that can be read here"),
+        (whole.getvalue()[:300], "damaged"),
+        (whole.getvalue()[: len(whole.getvalue()) // 2], "damaged"),
+        (to_png(smooth_picture(640, 480))[:2000], "damaged"),
+        (b"\xff\xd8\xff\xe0", "cut short"),
+    ]:
+        give_file(page, content)
+        playwright.expect(message).to_contain_text(part)
+        words = message.inner_text()
+        assert words.count(": ") == 1
+        assert not words.endswith(".")
+        assert page.evaluate(before) == shown  # what was there stays
+    large = tmp_path / "large.png"
+    with large.open("wb") as file:
+        file.truncate(200_000_000)
+    page.locator("#photos [data-part=file]").set_input_files(large)
+    playwright.expect(message).to_contain_text("200 MB is too large")
+    assert page.title() == "Playground"
+    give_file(page, to_png(smooth_picture(100, 80)))
+    playwright.expect(message).to_have_text("")
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+# Conditional VAEs.
+
+
+def test_the_browser_draws_and_reads_what_torch_does(visit, players):
+    page, record = visit("cvae-mnist"), players[2]
+    module, batch = record.model(), record.examples(24)
+    codes, _ = module.encode(batch["image"], batch["label"])
+    rows = torch.cat((torch.eye(10), torch.lerp(torch.eye(10)[3], torch.eye(10)[8], 0.25)[None]))
+    expected = module.decode(codes[7].expand(11, -1), rows)
+    with torch.no_grad():
+        chances = module.judges[0](expected).softmax(1).max(1)
+    drawn = page.evaluate(
+        """async (rows) => {
+            const { painter } = window.playground["cvae-mnist"], code = painter.code(7);
+            const codes = Float32Array.from(rows.flatMap(() => [...code]));
+            const images = await painter.decode(codes, Float32Array.from(rows.flat()));
+            const coded = await painter.encode(painter.example(7), painter.labels[7]);
+            return { images: [...images], read: await painter.read(images), coded: [...coded] };
+        }""",
+        rows.tolist(),
+    )
+    assert np.abs(np.array(drawn["images"]) - expected.flatten().numpy()).max() < 1e-3
+    assert [readings[0]["label"] for readings in drawn["read"]] == chances.indices.tolist()
+    np.testing.assert_allclose([readings[0]["chance"] for readings in drawn["read"]], chances.values, atol=2e-3)
+    assert np.abs(np.array(drawn["coded"]) - codes[7].numpy()).max() < 1e-3
+
+
+STATE = "() => { const { swap } = playground['cvae-mnist']; return [[...swap.image], [...swap.code]] }"
+
+
+def place(box: dict, point: tuple[float, float]) -> tuple[float, float]:
+    return box["x"] + point[0] * box["width"], box["y"] + point[1] * box["height"]
+
+
+def drag(page: playwright.Page, locator: playwright.Locator, *points: tuple[float, float], touch: bool = False) -> None:
+    """Draws a line through points of an element, in shares of its size, by mouse or by finger."""
+    locator.scroll_into_view_if_needed()
+    places = [place(locator.bounding_box(), point) for point in points]
+    if touch:
+        session = page.context.new_cdp_session(page)
+        for index, (x, y) in enumerate(places):
+            kind = "touchMove" if index else "touchStart"
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+        session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        return
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for point in places[1:]:
+        page.mouse.move(*point, steps=4)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("touch", [False, True], ids=["mouse", "finger"])
+def test_a_digit_is_drawn_undone_and_read_while_one_draws(visit, touch):
+    page = visit("cvae-mnist", width=390 if touch else 1280, has_touch=touch)
+    section = page.locator("#cvae-mnist")
+    pad, drawings = section.locator("[data-part=pad]"), section.locator("[data-part=drawings] canvas")
+    first = page.evaluate(STATE)
+    drag(page, pad, (0.3, 0.2), (0.7, 0.2), (0.45, 0.85), touch=touch)
+    page.wait_for_function(f"before => JSON.stringify(({STATE})()) !== before", arg=as_json(first))
+    one = pad.evaluate(URL)
+    expected = normalise_digit(Image.open(io.BytesIO(base64.b64decode(one.split(",")[1])))).numpy().ravel()
+    assert np.abs(np.array(page.evaluate(STATE)[0]) - expected).max() < 0.02
+    before = drawings.evaluate_all("all => all.map(it => it.toDataURL())")
+    drag(page, pad, (0.35, 0.5), (0.65, 0.52), touch=touch)
+    page.wait_for_function(
+        "before => [...document.querySelectorAll('#cvae-mnist [data-part=drawings] canvas')]"
+        ".every((it, index) => it.toDataURL() !== before[index])",
+        arg=before,
+    )
+    section.locator("[data-part=undo]").click()
+    assert pad.evaluate(URL) == one
+    section.locator("[data-part=clear]").click()
+    assert pad.evaluate(
+        "it => it.getContext('2d').getImageData(0, 0, it.width, it.height).data.every((v, at) => at % 4 === 3 || !v)"
+    )
+    # Another label for the same drawing is another code.
+    own, state = section.locator("[data-part=own]"), page.evaluate(STATE)
+    own.select_option(str((int(own.input_value()) + 1) % 10))
+    page.wait_for_function(f"before => JSON.stringify(({STATE})()[1]) !== before", arg=as_json(state[1]))
+
+
+def as_json(value) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def changes(page: playwright.Page, canvas: playwright.Locator, act) -> None:
+    """Waits until the canvas stands still, does something, and waits until it shows something else."""
+    before = None
+    while before != (before := canvas.evaluate(URL)):
+        page.wait_for_timeout(100)
+    act()
+    for _ in range(100):
+        if canvas.evaluate(URL) != before:
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("nothing changed")
+
+
+def test_an_example_a_label_and_a_mixture_change_the_drawing(visit):
+    page = visit("cvae-mnist")
+    section = page.locator("#cvae-mnist")
+    output = section.locator("[data-part=output]")
+    for act in (
+        lambda: section.locator("[data-part=examples] button").nth(5).click(),
+        lambda: section.locator("[data-part=asked]").select_option("9"),
+        lambda: section.locator("[data-part=share]").fill("60"),
+    ):
+        changes(page, output, act)
+    playwright.expect(section.locator("[data-part=verdict]")).to_contain_text("the judge reads")
+
+
+WALK = "playground['cvae-mnist'].map"
+
+
+@pytest.mark.parametrize("touch", [False, True], ids=["mouse", "finger"])
+def test_walking_over_the_map(visit, touch):
+    page = visit("cvae-mnist", width=390 if touch else 1280, has_touch=touch)
+    section = page.locator("#cvae-mnist")
+    plane, drawing, way = (section.locator(f"[data-part={part}]") for part in ("map", "drawing", "way"))
+    code = f"() => [...{WALK}.code]"
+    changes(page, drawing, lambda: drag(page, plane, (0.5, 0.5), (0.7, 0.35), touch=touch))
+    # There, and nowhere else: 0.7 and 0.35 of the map are 0.4 and 0.3 of its reach from the middle.
+    coordinates = page.evaluate(
+        "() => [0, 1].map(at => MAP.coordinate(MAP.code, at) / MAP.deviations[at])".replace("MAP", WALK)
+    )
+    np.testing.assert_allclose(coordinates, [0.4 * 2.7, 0.3 * 2.7], atol=0.06)
+    at = page.evaluate(code)
+    changes(page, drawing, lambda: section.locator("[data-part=direction-3]").fill("1.5"))
+    moved = np.array(page.evaluate(code)) - at
+    third = np.array(
+        page.evaluate("() => [...MAP.directions.slice(2 * MAP.latent, 3 * MAP.latent)]".replace("MAP", WALK))
+    )
+    np.testing.assert_allclose(np.abs(moved @ third), np.linalg.norm(moved), rtol=1e-3)
+    changes(page, drawing, lambda: plane.press("ArrowLeft"))
+    changes(page, drawing, lambda: section.locator("[data-part=drawn-as]").select_option("3"))
+    changes(page, way.locator("canvas").first, lambda: section.locator("[data-part=from]").click())
+    changes(page, drawing, lambda: section.locator("[data-part=sample]").click())
+    changes(page, way.locator("canvas").last, lambda: section.locator("[data-part=to]").click())
+    assert way.locator("canvas").last.evaluate(URL) == drawing.evaluate(URL)
+    middle = way.locator("button").nth(4)
+    changes(page, drawing, middle.click)
+    assert drawing.evaluate(URL) == middle.locator("canvas").evaluate(URL)
+    changes(page, plane, lambda: section.locator("[data-part=shown]").select_option("2"))
+    # A tap on a mark goes to that test image.
+    spot = page.evaluate(
+        "() => MAP.placeOf(MAP.codeOf(MAP.labels.indexOf(2))).map(at => at / 480)".replace("MAP", WALK)
+    )
+    drag(page, plane, spot, spot, touch=touch)
+    playwright.expect(section.locator("[data-part=place]")).to_have_text("test image 3, 2")
