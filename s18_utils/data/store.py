@@ -125,7 +125,7 @@ def stamp_files(files: list[Path], **details) -> str:
 
 def to_floats(batch: Batch) -> Batch:
     """A uint8 batch with `image` as float in [0, 1] and everything else as int64."""
-    return {name: tensor.float() / 255 if name == "image" else tensor.long() for name, tensor in batch.items()}
+    return {name: tensor / 255 if name == "image" else tensor.long() for name, tensor in batch.items()}
 
 
 def evenly_spread(length: int, count: int) -> Tensor:

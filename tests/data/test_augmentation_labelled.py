@@ -73,6 +73,7 @@ def test_the_generator_decides_everything():
     images = torch.rand(20, 3, 32, 32, generator=generator())
     before = torch.get_rng_state()
     first, again, other = (change(images, seed, **EVERYTHING) for seed in (3, 3, 4))
+    assert first.isfinite().all()
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(before, torch.get_rng_state())
@@ -181,15 +182,6 @@ def test_blur_passes_gradients_and_keeps_the_type():
     gaussian_blur(images, 1.0).sum().backward()
     assert images.grad.sum().item() == pytest.approx(64, rel=1e-4)  # all light goes somewhere
     assert gaussian_blur(images.double(), 1.0).dtype == torch.float64
-
-
-@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
-def test_all_changes_together_keep_a_picture_recognisable(channels, size):
-    images = gaussian_blur(torch.rand(16, channels, size, size, generator=generator()), 2.0)
-    changed = change(images, **EVERYTHING)
-    assert changed.shape == images.shape
-    assert changed.isfinite().all()
-    assert (changed - images).abs().mean() < 0.3
 
 
 def test_another_size_is_an_average():

@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import REAL_DATA, assert_one_sentence, listing
 from PIL import Image
+from test_labelled import assert_refused
 from torchvision.datasets import CIFAR10
 
 from s18_utils.data import cifar10, sources, synthetic
@@ -75,20 +76,6 @@ def test_every_pixel_of_the_batches_arrives_where_it_belongs(batches):
     assert data.train["label"].tolist() == [5, 8, 1, 4, 7, 0, 3, 6, 9, 2, 5, 8, 1, 4, 7]
 
 
-def test_the_layout_is_found_from_the_folder_or_above_it(batches, data_folder):
-    assert cifar10.find(data_folder) == batches
-    assert cifar10.find(batches) == batches
-    assert cifar10.find(data_folder.parent) is None
-    (data_folder / "cifar10.npz").write_bytes(b"")
-    assert cifar10.find(data_folder) == batches
-    renamed = batches.rename(data_folder / "cifar")  # as a mounted folder might be called
-    assert cifar10.find(data_folder) == data_folder / "cifar10.npz"
-    assert_holds(
-        {name.removeprefix("test."): tensor for name, tensor in cifar10.read(cifar10.find(renamed)).items()},
-        *random_objects(3, seed=1),
-    )
-
-
 def damage(name: str, edit):
     return lambda root: (root / name).write_bytes(edit((root / name).read_bytes()))
 
@@ -124,13 +111,7 @@ FAULTS = {
 def test_a_fault_in_the_batches_is_named_and_nothing_is_left_behind(batches, data_folder, fault):
     make, parts = FAULTS[fault]
     make(batches)
-    (data_folder / "s18-store").mkdir()  # may be there, but stays empty
-    before = listing(data_folder)
-    for source in ("auto", "local"):  # above all, `auto` doesn't go on to something else
-        with pytest.raises(InputError) as caught:
-            open_data("cifar10", source=source)
-        assert_one_sentence(str(caught.value), *parts)
-    assert listing(data_folder) == before
+    assert_refused(data_folder, "cifar10", *parts)
 
 
 def test_a_batch_that_cannot_be_opened_is_named(batches, monkeypatch):
@@ -203,11 +184,6 @@ def test_the_mirror_serves(mirror, data_folder, source):
     assert open_data("cifar10", source="huggingface").source == "huggingface"
 
 
-def test_the_mirror_goes_before_the_home_server(mirror, home, data_folder):
-    assert open_data("cifar10").source == "huggingface"
-    assert home == []
-
-
 def swap_labels(folder: Path) -> None:
     """The mirror's test split in another order."""
     images, labels = random_objects(4, seed=8)
@@ -255,15 +231,6 @@ def test_a_mirror_with_other_contents_is_refused_and_the_home_server_steps_in(mi
     assert home[0].parent == data_folder
 
 
-def test_when_both_fail_the_last_says_why(mirror, home, data_folder, monkeypatch):
-    swap_labels(mirror)
-    monkeypatch.setattr(CIFAR10, "download", lambda self: (_ for _ in ()).throw(RuntimeError("File corrupted.")))
-    with pytest.raises(InputError) as caught:
-        open_data("cifar10")
-    assert_one_sentence(str(caught.value), "the download of CIFAR-10", CIFAR10.url, "(File corrupted)", "try again")
-    assert listing(data_folder) == {}
-
-
 LAYOUTS = ["cifar10-pngs-in-folders/cifar10/cifar10", "cifar10", "datasets/owner/set/CIFAR10"]
 
 
@@ -294,15 +261,6 @@ def test_kaggles_batches_are_read(monkeypatch, write_batches, data_folder, path)
     data = open_data("cifar10")
     assert data.source == "kaggle"
     assert_holds(data.test, *random_objects(3, seed=1))
-
-
-def test_the_size_is_the_sets_own(batches, data_folder):
-    assert open_data("cifar10").fingerprint == open_data("cifar10", 32).fingerprint
-    for size in (0, 16, 28, 64):
-        with pytest.raises(InputError) as caught:
-            open_data("cifar10", size)
-        assert_one_sentence(str(caught.value), f"CIFAR-10 are 32 pixels wide, not {size}", "leave the size out")
-    assert [file.name for file in (data_folder / "s18-store").iterdir()] == ["cifar10-real-32.safetensors"]
 
 
 def test_drawn_objects_stand_in(data_folder, monkeypatch):

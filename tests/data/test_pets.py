@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import assert_one_sentence, listing, random_pets, write_pets
+from conftest import assert_one_sentence, random_pets, write_pets
 from PIL import Image
+from test_labelled import assert_refused
 
 from s18_utils.data import pets, sources
 from s18_utils.data.dataset import open_data
@@ -307,22 +308,16 @@ FAULTS = {
 def test_a_fault_in_the_files_is_named_and_nothing_is_left_behind(pets_folder, fault):
     change, parts = FAULTS[fault]
     change(pets_folder)
-    before = listing(pets_folder)
+    assert_refused(pets_folder.parent, "pets", *parts)
+
+
+def test_pets_have_no_size_of_their_own(data_folder):
     with pytest.raises(InputError) as caught:
-        open_data("pets", 16, "local")
-    assert_one_sentence(str(caught.value), *parts)
-    assert listing(pets_folder) == before
-    assert not list(pets_folder.parent.rglob("*.safetensors"))
-    assert not list(pets_folder.parent.rglob("*.partial"))
-
-
-def test_the_set_works_again_once_the_fault_is_mended(pets_folder):
-    good = (pets_folder / "images/train_0.jpg").read_bytes()
-    truncate(pets_folder / "images/train_0.jpg")
-    with pytest.raises(InputError):
-        open_data("pets", 16, "local")
-    (pets_folder / "images/train_0.jpg").write_bytes(good)
-    assert len(open_data("pets", 16, "local").train["image"]) == 4
+        open_data("pets")
+    assert_one_sentence(str(caught.value), "Oxford-IIIT Pet come in many sizes", "say how many pixels wide")
+    with pytest.raises(InputError) as caught:
+        open_data("pets", 15)
+    assert_one_sentence(str(caught.value), "at least 16 pixels wide, not 15", "choose a larger size")
 
 
 def test_synthetic_pets_are_the_same_at_every_call():
