@@ -114,16 +114,6 @@ def test_a_fault_in_the_batches_is_named_and_nothing_is_left_behind(batches, dat
     assert_refused(data_folder, "cifar10", *parts)
 
 
-def test_a_batch_that_cannot_be_opened_is_named(batches, monkeypatch):
-    def refuse(file, md5):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(cifar10, "check_integrity", refuse)
-    with pytest.raises(InputError) as caught:
-        open_data("cifar10")
-    assert_one_sentence(str(caught.value), "can't read", "data_batch_1", "Permission denied", "allow it")
-
-
 def write_parquet(file: Path, images: np.ndarray, labels: np.ndarray, mode: str = "RGB") -> None:
     """As the mirror has it, in row groups of two."""
     rows = []

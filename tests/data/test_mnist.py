@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets.mnist
-from conftest import REAL_DATA, assert_one_sentence, listing
+from conftest import REAL_DATA
 from PIL import Image
 from test_labelled import assert_refused
 
 from s18_utils.data import labelled, mnist, sources, synthetic
-from s18_utils.data.batches import StoreData
 from s18_utils.data.dataset import open_data
 from s18_utils.errors import InputError
 
@@ -66,13 +65,6 @@ def test_every_byte_arrives_where_it_belongs(raw):
         assert np.array_equal(rows["image"][:, 0].numpy(), images)
         assert rows["label"].tolist() == labels.tolist()
     assert data.train["label"].tolist() == [5, 8, 1, 4, 7, 0]
-
-
-def test_batches_hold_labels_as_numbers(raw):
-    batch = StoreData(open_data("mnist"), batch_size=4).examples(3)
-    assert (batch["label"].dtype, batch["label"].tolist()) == (torch.int64, [5, 8, 1])
-    expected = random_digits()["t10k-images-idx3-ubyte"].astype(np.float32) / 255
-    assert np.allclose(batch["image"][:, 0].numpy(), expected)
 
 
 @pytest.fixture
@@ -149,16 +141,6 @@ def save_digits(folder: Path, count: int) -> None:
             Image.new("L", (28, 28), digit).save(folder / str(digit) / f"{number}.png")
 
 
-def test_the_four_files_go_before_the_single_one(raw, data_folder):
-    np.savez(data_folder / "mnist.npz", x_train=0)
-    assert mnist.find(data_folder) == raw
-    for file in raw.iterdir():
-        file.unlink()
-    assert mnist.find(data_folder) == data_folder / "mnist.npz"
-    (data_folder / "mnist.npz").unlink()
-    assert mnist.find(data_folder) is None
-
-
 @pytest.mark.parametrize("other", ["FashionMNIST/raw", "KMNIST/raw", "fashionmnist", "datasets/zalando/fashion-mnist"])
 def test_other_sets_with_files_of_the_same_names_are_left_alone(kaggle, other, capsys):
     write(kaggle / other)
@@ -205,65 +187,35 @@ def test_a_fault_in_the_files_is_named_and_nothing_is_left_behind(raw, data_fold
     assert_refused(data_folder, "mnist", *parts)
 
 
-@pytest.fixture
-def server(monkeypatch) -> dict[str, np.ndarray | Exception]:
-    """What torchvision's download delivers, by name of file; an exception is raised."""
-    delivers = dict(random_digits())
-
+@pytest.mark.parametrize("source", ["auto", "torchvision"])
+def test_a_download_fills_torchvisions_layout(monkeypatch, data_folder, source):
     def deliver(url, download_root, filename, md5):
         assert url.endswith(filename)
         assert len(md5) == 32
-        (Path(download_root) / filename).write_bytes(b"packed")
-        content = delivers[filename.removesuffix(".gz")]
-        if isinstance(content, BaseException):
-            raise content
-        (Path(download_root) / filename.removesuffix(".gz")).write_bytes(idx(content))
+        name = filename.removesuffix(".gz")
+        (Path(download_root) / name).write_bytes(idx(random_digits()[name]))
 
     monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", deliver)
     monkeypatch.setattr(sources, "reachable", lambda url: True)
-    return delivers
-
-
-@pytest.mark.parametrize("source", ["auto", "torchvision"])
-def test_a_download_fills_torchvisions_layout(server, data_folder, source):
     data = open_data("mnist", source=source)
     assert data.source == "torchvision"
     assert data.train["label"].tolist() == [5, 8, 1, 4, 7, 0]
-    assert set(random_digits()) <= {file.name for file in (data_folder / "MNIST" / "raw").iterdir()}
-    assert not list(data_folder.glob(".*"))
+    assert sorted(path.name for path in data_folder.iterdir()) == ["MNIST", "s18-store"]
     assert torchvision.datasets.MNIST(data_folder, train=False).targets.tolist() == [5, 8, 1]
     assert open_data("mnist").source == "local"
 
 
-def test_a_download_that_breaks_off_leaves_nothing(server, data_folder):
-    server["t10k-labels-idx1-ubyte"] = RuntimeError("File not found or corrupted.")
-    with pytest.raises(InputError) as caught:
-        open_data("mnist")
-    assert_one_sentence(str(caught.value), "the download of MNIST", "failed", "try again")
-    assert listing(data_folder) == {}
-    server |= random_digits()
-    assert open_data("mnist").source == "torchvision"
-
-
-def test_drawn_digits_stand_in(data_folder, monkeypatch):
-    assert mnist.SYNTHETIC == {"train": 20_000, "test": 1000}
-    monkeypatch.setattr(mnist, "SYNTHETIC", {"train": 30, "test": 20})
-    data = open_data("mnist")
-    assert (data.source, data.synthetic, data.official, data.classes) == ("synthetic", True, None, tuple("0123456789"))
-    for rows, seed, count in ((data.train, 0, 30), (data.test, 1, 20)):
-        images, labels = synthetic.digits(count, seed)
-        assert torch.equal(rows["image"], images)
-        assert rows["label"].dtype == torch.uint8
-        assert rows["label"].tolist() == labels.tolist()
-    assert [file.name for file in (data_folder / "s18-store").iterdir()] == ["mnist-synthetic-28.safetensors"]
-
-
-def test_another_version_of_the_drawings_is_noticed(monkeypatch, data_folder):
+def test_drawn_digits_stand_in_until_they_are_drawn_otherwise(data_folder, monkeypatch):
     monkeypatch.setattr(mnist, "SYNTHETIC", {"train": 30, "test": 20})
     drawn, digits = [], synthetic.digits
     monkeypatch.setattr(synthetic, "digits", lambda *arguments: drawn.append(arguments) or digits(*arguments))
     for _ in range(2):
-        open_data("mnist")
+        data = open_data("mnist")
+        assert (data.source, data.synthetic, data.official) == ("synthetic", True, None)
+        for rows, seed, count in ((data.train, 0, 30), (data.test, 1, 20)):
+            images, labels = digits(count, seed)
+            assert torch.equal(rows["image"], images)
+            assert (rows["label"].dtype, rows["label"].tolist()) == (torch.uint8, labels.tolist())
     assert drawn == [(30, 0), (20, 1)]
     monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
     open_data("mnist")

@@ -122,62 +122,34 @@ def test_a_mistyped_data_directory_is_said_and_not_made(monkeypatch, tmp_path, s
     assert [path.name for path in tmp_path.iterdir()] == ["mistyped"]
 
 
-def test_auto_takes_the_first_that_has_it(data_folder, kaggle, monkeypatch):
-    reader = Reader()
-    assert locate_data(reader) == Location("synthetic")
-    answering(monkeypatch, HOME)
-    assert locate_data(reader) == found("torchvision", data_folder / "marbles")
-    assert reader.downloads == ["home"]
-    remove(data_folder)
-    mounted = make(kaggle / "some-input")
-    assert locate_data(reader) == found("kaggle", mounted)
-    make(data_folder)
-    assert locate_data(reader) == found("local", data_folder / "marbles")
-    assert reader.downloads == ["home"]
-
-
-def test_what_served_and_what_did_not_is_displayed(data_folder, kaggle, monkeypatch, displayed):
+def test_the_order_and_what_is_said_on_the_way(data_folder, kaggle, monkeypatch, displayed):
     reader = Reader()
     for _ in range(2):  # the second time says nothing new
-        locate_data(reader)
+        assert locate_data(reader) == Location("synthetic")
     nothing = f"S18_DATA ({data_folder}) holds no Marbles; "
     assert displayed == [nothing + "no server that has Marbles can be reached; synthetic data stand in for it."]
     answering(monkeypatch, HOME)
-    locate_data(reader)
+    assert locate_data(reader) == found("torchvision", data_folder / "marbles")
     assert displayed[1:] == [nothing + f"Marbles is downloaded by torchvision into {data_folder}."]
     remove(data_folder)
-    make(kaggle / "toys")
+    mounted = make(kaggle / "toys")
     (kaggle / "a" / "marbles").mkdir(parents=True)
-    locate_data(reader)
+    assert locate_data(reader) == found("kaggle", mounted)
     over = f"passed over under {kaggle}: a/marbles ({kaggle / 'a/marbles/all'} is missing); "
-    assert displayed[2:] == [nothing + over + f"Marbles is read from {kaggle / 'toys/marbles'}."]
-    make(data_folder)
-    locate_data(reader)
-    locate_data(reader, "synthetic")
-    assert len(displayed) == 3  # what was asked for needs no word
-
-
-def test_nothing_asks_the_network_where_it_is_not_needed(data_folder, kaggle, monkeypatch):
+    assert displayed[2:] == [nothing + over + f"Marbles is read from {mounted}."]
+    # From here on nothing asks the network, and what was asked for needs no word.
     monkeypatch.setattr(sources, "reachable", lambda url: pytest.fail("asked the network"))
-    assert locate_data(Reader(), "synthetic").source == "synthetic"
-    for source in ("local", "kaggle"):
-        with pytest.raises(InputError):
-            locate_data(Reader(), source)
     make(data_folder)
-    mounted = make(kaggle / "input")
     for source in ("local", "torchvision"):
-        assert locate_data(Reader(), source) == found(source, data_folder / "marbles")
-    assert locate_data(Reader()) == found("local", data_folder / "marbles")
-    assert locate_data(Reader(), "kaggle") == found("kaggle", mounted)
-
-
-def test_a_set_in_the_data_directory_that_lacks_files_is_no_reason_to_go_on(data_folder, kaggle, monkeypatch):
-    answering(monkeypatch, HOME)
-    make(kaggle / "input")
-    (data_folder / "marbles").mkdir()
-    for source in ("auto", "local", "torchvision"):
+        assert locate_data(reader, source) == found(source, data_folder / "marbles")
+    assert locate_data(reader) == found("local", data_folder / "marbles")
+    assert locate_data(reader, "synthetic") == Location("synthetic")
+    assert len(displayed) == 3
+    (data_folder / "marbles" / "all").unlink()
+    for source in ("auto", "local", "torchvision"):  # a set that lacks files is no reason to go on
         with pytest.raises(InputError, match="marbles/all is missing: look for it"):
-            locate_data(Reader(), source)
+            locate_data(reader, source)
+    assert reader.downloads == ["home"]
 
 
 @pytest.mark.parametrize("path", ["a", "a/b", "datasets/owner/set", "datasets/owner/set/images/images"])
@@ -194,13 +166,6 @@ def test_what_was_passed_over_on_kaggle_is_named(kaggle, data_folder):
     with pytest.raises(InputError) as caught:
         locate_data(Reader(), "kaggle")
     assert_one_sentence(str(caught.value), f"nothing under {kaggle} is Marbles", "birds, cars, flowers", "add it as an")
-
-
-def test_folders_of_many_images_are_not_searched(kaggle, monkeypatch):
-    monkeypatch.setattr(sources, "LISTED", 5)
-    for name in "abcdefg":
-        (kaggle / "images" / name).mkdir(parents=True)
-    assert len(list(sources.mounted_folders())) == 6
 
 
 @pytest.mark.parametrize(
@@ -268,16 +233,6 @@ def test_of_two_downloads_at_once_the_first_stays(data_folder, monkeypatch):
     answering(monkeypatch, HOME)
     assert locate_data(reader) == found("torchvision", data_folder / "marbles")
     assert not list(data_folder.glob(".*"))
-
-
-def test_a_download_into_a_folder_that_cannot_be_written_to(monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setattr(sources, "data_directory", lambda: tmp_path / "file" / "data")
-    answering(monkeypatch, HOME)
-    reader = Reader()
-    with pytest.raises(InputError, match="can't write to .*: set S18_DATA to a folder that you can write to"):
-        locate_data(reader, "torchvision")
-    assert reader.downloads == []
 
 
 def test_the_mirror_goes_first_and_the_home_server_steps_in_for_a_mirror_that_is_silent_or_fails(
@@ -382,16 +337,6 @@ def test_no_network_is_found_out_within_six_seconds(data_folder, monkeypatch, po
     assert time.perf_counter() - start < (6 if trouble is hang else 3)
     assert_one_sentence(str(caught.value), "Oxford-IIIT Pet is not in", "can't be reached", "connect to the network")
     assert listing(data_folder) == {}
-
-
-def test_auto_falls_back_to_synthetic_without_a_network(data_folder, monkeypatch, port):
-    no_proxy(monkeypatch)
-    monkeypatch.setattr(sources, "reachable", REACHABLE)
-    refuse(monkeypatch, port)
-    monkeypatch.setattr(pets, "SYNTHETIC", {"train": 3, "test": 2})
-    data = open_data("pets", 16)
-    assert data.source == "synthetic"
-    assert len(data.train["image"]) == 3
 
 
 def test_a_server_that_did_not_answer_is_not_asked_again_at_once(monkeypatch):
