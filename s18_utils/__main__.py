@@ -1,13 +1,17 @@
 """The command line: `python -m s18_utils`."""
 
+import importlib
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 
-from s18_utils.errors import InputError
+from s18_utils.errors import InputError, local_path, make_folder
 from s18_utils.experiments import EXPERIMENTS, get_experiment
+from s18_utils.report.table import Table
 
 app = typer.Typer(
     add_completion=False,
@@ -16,18 +20,23 @@ app = typer.Typer(
     help="Four UNets and two conditional VAEs, one command each.",
 )
 
-ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name from `list`.")]
+ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name from `list`, or a variant's folder.")]
 PresetName = Annotated[str | None, typer.Option(help="tiny, quick or full; by default what suits the device.")]
 SourceName = Annotated[str | None, typer.Option(help="auto, local, kaggle, huggingface, torchvision or synthetic.")]
 OutFolder = Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")]
 
 
+def load(name: str) -> ModuleType:
+    """A module of the package, imported when a command needs it: torch takes seconds."""
+    return importlib.import_module(f"s18_utils.{name}")
+
+
 @app.command("list")
 def list_experiments() -> None:
     """Lists the experiments."""
-    from s18_utils.table import Table
-
-    rows = [[row.name, row.data, row.title, f"notebooks/{row.notebook}.ipynb"] for row in EXPERIMENTS.values()]
+    rows = [
+        [each.name, each.block["data"], each.title, f"notebooks/{each.notebook}.ipynb"] for each in EXPERIMENTS.values()
+    ]
     print(Table(["experiment", "data", "title", "notebook"], rows))
 
 
@@ -36,28 +45,53 @@ def fit(
     experiment: ExperimentName,
     preset: PresetName = None,
     source: SourceName = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SETTING=VALUE", help="Change a setting; can be repeated.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="A folder of your own images, instead of the experiment's.")] = None,
     seeds: Annotated[int, typer.Option(help="Train so many times, with seeds 0, 1, …")] = 1,
+    name: Annotated[str | None, typer.Option(help="What to call the variant; by default what differs.")] = None,
     out: OutFolder = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch of an interrupted run.")] = False,
-    retrain: Annotated[bool, typer.Option("--retrain", help="Train even if there is such a record.")] = False,
-    devices: Annotated[int, typer.Option(help="GPUs of each machine; on a CPU, processes.")] = 1,
-    nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
-    strategy: Annotated[str, typer.Option(help="auto, ddp or ddp_find_unused_parameters_true.")] = "auto",
-    sync_batchnorm: Annotated[
-        bool, typer.Option("--sync-batchnorm", help="Take batch statistics over all GPUs.")
-    ] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Start over, even if there is such a record.")] = False,
+    devices: Annotated[int, typer.Option(help="GPUs of each machine; on a CPU, processes. Lightning's.")] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines. Lightning's.")] = 1,
+    strategy: Annotated[str, typer.Option(help="How processes share the work, such as ddp. Lightning's.")] = "auto",
 ) -> None:
-    """Trains an experiment, or loads its record if there is one of the same settings and data."""
-    from s18_utils.hardware import Hardware, is_first_process
-    from s18_utils.training import train_or_load
-
-    hardware = Hardware(devices, nodes, strategy, sync_batchnorm)
-    record = train_or_load(
-        experiment, preset, source=source, seeds=seeds, out=out, resume=resume, retrain=retrain, hardware=hardware
+    """Trains an experiment or a variant of it, going on with what was begun; or loads its record if there is one."""
+    changes = parse_changes(change or [])
+    if data:
+        changes["data"] = str(local_path(data))
+    training = load("training")
+    record = training.train_or_load(
+        experiment,
+        preset,
+        source=source,
+        seeds=seeds,
+        name=name,
+        out=out,
+        retrain=retrain,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
+        **changes,
     )
-    if is_first_process():
-        show(record, record.metrics["test"])
+    if load("runs").is_first_process():
+        print_scores(record, record.test, record.spread)
         print(f"record: {record.folder}")
+
+
+def parse_changes(changes: list[str]) -> dict[str, Any]:
+    """`name=value` as settings: values as JSON has them, else as text."""
+    parsed = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or not name:
+            raise InputError(f"--set takes a setting and a value, not {change!r}: write --set label_weight=0")
+        try:
+            parsed[name] = json.loads(text)
+        except ValueError:
+            parsed[name] = text
+    return parsed
 
 
 @app.command()
@@ -65,15 +99,13 @@ def evaluate(
     experiment: ExperimentName, preset: PresetName = None, source: SourceName = None, out: OutFolder = None
 ) -> None:
     """Scores the trained model of a record on the test split again."""
-    from s18_utils import training
-
-    record = existing_record(experiment, preset, out)
-    source = source or ("synthetic" if record.synthetic else None)
-    data = training.build_data(experiment, record.metrics["preset"], source)
+    training = load("training")
+    record = load("records").existing_record(experiment, preset, out)
+    data = training.record_data(record, source)
     print(data.describe())
-    if data.data.fingerprint != record.metrics["data"]["fingerprint"]:
+    if data.data.fingerprint != record.data["fingerprint"]:
         print("These are not the data of the record, whose origin is given below the scores.")
-    show(record, training.score(training.load_trained(record, out), data))
+    print_scores(record, training.score_record(record, data))
 
 
 @app.command()
@@ -81,53 +113,32 @@ def swap(
     experiment: ExperimentName,
     preset: PresetName = None,
     out: OutFolder = None,
-    seed: Annotated[int, typer.Option(help="Of the mismatched labels.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the mismatched labels.")] = 0,
     file: Annotated[Path, typer.Option(help="The picture to write.")] = Path("composite.png"),
 ) -> None:
-    """Draws 25 test images under wrong labels into one picture, and prints the swap agreement."""
-    from s18_utils import cvae_plots, plots, training
-    from s18_utils.records import make_folder
-
-    if get_experiment(experiment).family != "cvae":
+    """Draws 25 test images under wrong labels into one picture, and prints the scores of the swaps."""
+    if get_experiment(experiment.split("+")[0]).family != "cvae":
         raise InputError(f"{experiment} has no labels to swap: choose cvae-mnist or cvae-cifar10")
-    record = existing_record(experiment, preset, out)
-    figure = cvae_plots.composite(record, training.load_trained(record, out), seed)
-    figure.savefig(make_folder(file.absolute().parent) / file.name)
-    test = record.metrics["test"]
-    swaps = 9 * record.metrics["data"]["test"]
-    print(f"swap agreement {test['swap_agreement']:.2%} over {swaps:,} swaps")
-    print(f"under the true label {test['same_label_agreement']:.2%}")
+    if file.suffix.lower() not in (".png", ".jpg", ".jpeg", ".pdf", ".svg"):
+        raise InputError(f"{file} is no picture's name: end it in .png, .jpg, .pdf or .svg")
+    record = load("records").existing_record(experiment, preset, out)
+    figure = load("cvae.figures").draw_composite(record, record.model(), seed)
+    figure.savefig(make_folder(local_path(file).parent, "choose another file with --file") / file.name)
+    print_scores(record, record.test, record.spread)
     print(f"picture: {file}")
-    print(plots.provenance(record))
 
 
 @app.command()
 def tradeoff(
     experiment: ExperimentName,
     preset: PresetName = None,
-    out: OutFolder = None,
-    folder: Annotated[Path | None, typer.Option(help="Where to keep it; by default figures.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to keep it; by default runs/<preset>.")] = None,
 ) -> None:
     """Measures what the label loss buys and costs, by a short training for each of several weights."""
-    from s18_utils import plots, tradeoff
-
-    record = tradeoff.measure(experiment, preset, out, *filter(None, [folder]))
-    print(tradeoff.table(record))
-    print(plots.provenance(record))
-    print(f"record: {record.folder}")
-
-
-def existing_record(experiment: str, preset: str | None, out: Path | None):
-    """The record that the options name; an InputError says how to make one."""
-    from s18_utils.presets import default_preset
-    from s18_utils.records import find_record
-
-    preset = preset or default_preset(experiment)
-    record = find_record(experiment, preset, out)
-    if record is None:
-        command = f"fit {experiment} --preset {preset}"
-        raise InputError(f"there is no record of {experiment} at {preset}: run `{command}` first")
-    return record
+    measured = load("training").train_tradeoff(experiment, preset, out)
+    print(load("cvae.tradeoff").tradeoff_table(measured))
+    print(load("report.origin").describe_origin(measured[0]))
+    print(f"records: {measured[0].folder.parent}")
 
 
 @app.command()
@@ -137,10 +148,7 @@ def run(
     preset: PresetName = None,
 ) -> None:
     """Executes the notebooks into a folder of pages."""
-    from s18_utils.notebooks import run_notebooks
-    from s18_utils.presets import default_preset
-
-    pages = run_notebooks(out, preset or default_preset(), only)
+    pages = load("notebooks").run_notebooks(out, preset or load("records").default_preset(), only)
     print(f"open {out / 'index.html'} in a browser")
     if any(page.state == "failed" for page in pages):
         raise typer.Exit(1)
@@ -152,29 +160,25 @@ def publish(
     only: Annotated[list[str] | None, typer.Option(help="An experiment, instead of all; can be repeated.")] = None,
 ) -> None:
     """Trains what is missing in figures/ and makes records, README and notebooks of the repository anew."""
-    from s18_utils.presets import default_preset
-    from s18_utils.publish import publish
-
-    if failed := publish(preset or default_preset(), only or ()):
+    if failed := load("publish").publish(preset or load("records").default_preset(), only or ()):
         raise InputError(f"{' and '.join(failed)} failed and were left as they were: see the message above")
 
 
 @app.command()
 def readme(file: Annotated[Path, typer.Argument(help="The file to write to.")] = Path("README.md")) -> None:
-    """Writes the result table between its marks in the README, from the records in figures/."""
-    from s18_utils.tables import insert_results
-
-    file.write_text(insert_results(file.read_text()))
+    """Writes the results between their marks in the README, from the records in figures/."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"can't read {file} ({error}): name the README of a checkout") from error
+    file.write_text(load("report.readme").write_results(text), encoding="utf-8")
 
 
 @app.command()
 def site(out: Annotated[Path, typer.Option(help="Folder for the pages.")] = Path("build/site")) -> None:
     """Builds a static site from the notebooks, as they are, and a playground that needs no kernel."""
-    from s18_utils.site import build_site
-
-    players = build_site(out)
-    if not players:
-        print("no published record of a conditional VAE keeps its weights: the site has no playground")
+    if not load("site.build").build_site(out):
+        print("no published record keeps its weights: the site has no playground")
     print(f"serve it with `python -m http.server --directory {out}`")
 
 
@@ -183,43 +187,36 @@ def bench(
     name: Annotated[str | None, typer.Argument(help="One measurement; by default all of them.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file as well.")] = None,
 ) -> None:
-    """Measures what the fast paths gain and what things cost: imports, data, train, loop, epochs, peak, …"""
-    import json
-
-    from s18_utils import bench
-    from s18_utils.records import make_folder
-    from s18_utils.trainer import describe_device
-
+    """Measures batches, whole epochs against the plain loop, and one label swap."""
+    measurements = load("report.bench")
     if json_file:
-        make_folder(json_file.absolute().parent)
-    numbers = {"device": describe_device()}
+        make_folder(local_path(json_file).parent, "choose another file with --json")
+        if json_file.is_dir():
+            raise InputError(f"{json_file} is a folder: name a file")
+    numbers = {"device": load("device").describe_device()}
     print(numbers["device"])
-    for measure, measured in bench.run(name):
-        numbers[measure] = {"title": measured.title, "rows": measured.rows}
-        print(f"\n{measure}: {measured.title}\n{measured.table()}", flush=True)
+    for each, measured in measurements.measure(name):
+        numbers[each] = {"title": measured.title, "rows": measured.rows}
+        print(f"\n{each}: {measured.title}\n{measured.to_table()}", flush=True)
     if json_file:
-        json_file.write_text(json.dumps(numbers, indent=2) + "\n")
+        json_file.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
 
 
-def show(record, scores: dict) -> None:
-    """Prints the test scores, and where they come from."""
-    from s18_utils import plots, tables
-
-    print(tables.scores(scores))
-    print(plots.provenance(record))
+def print_scores(record: Any, scores: dict, spread: dict | None = None) -> None:
+    """Prints test scores, and where they come from."""
+    print(load("report.tables").list_scores(scores, spread))
+    print(load("report.origin").describe_origin(record))
 
 
 def main() -> None:
     """Runs the command line; what the user can mend is said in one line, with exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal whose encoding lacks a character is no reason to stop
     try:
         app()
     except (InputError, FloatingPointError) as error:
-        sys.exit(complain(str(error)))
-
-
-def complain(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,16 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 
-from s18_utils.errors import InputError, check_choice
+from s18_utils.errors import InputError, check_choice, make_folder
 from s18_utils.experiments import EXPERIMENTS
-from s18_utils.records import make_folder
-from s18_utils.tables import SCORES, comparison
+from s18_utils.records import family_names, find_records
+from s18_utils.report.tables import compare_records
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 CELL_SECONDS = 24 * 3600  # a full run on a slow device may take hours; a hung one is interrupted by hand
 
 
-class Client(NotebookClient):
+class TalkingClient(NotebookClient):
     """Executes a notebook and repeats in the terminal what it says while it trains."""
 
     def process_message(self, msg: dict, cell, cell_index: int):
@@ -59,9 +59,8 @@ def run_notebooks(out: Path, preset: str, only: str | None = None) -> list[Page]
         check_choice("experiment", only, EXPERIMENTS)
     if not NOTEBOOKS.is_dir():
         raise InputError(f"there are no notebooks in {NOTEBOOKS}: run this from a checkout of the repository")
-    make_folder(out)
-    # Kernels inherit these; a relative path would mean another folder there.
-    os.environ["S18_RUNS"] = str((out / "runs").absolute())
+    out = make_folder(out, "choose another with --out")
+    os.environ["S18_RUNS"] = str(out / "runs")  # kernels inherit it
     os.environ["S18_PRESET"] = preset
     pages = [Page(row.notebook, row.title) for row in EXPERIMENTS.values() if only in (None, row.name)]
     for page in pages:
@@ -69,17 +68,17 @@ def run_notebooks(out: Path, preset: str, only: str | None = None) -> list[Page]
         write_index(out, pages, preset)
         print(f"{page.name}: {page.title}", flush=True)
         start = time.perf_counter()
-        page.state = "done" if execute(NOTEBOOKS / f"{page.name}.ipynb", out) else "failed"
+        page.state = "done" if execute_notebook(NOTEBOOKS / f"{page.name}.ipynb", out) else "failed"
         page.seconds = time.perf_counter() - start
         print(f"{page.name}: {page.state} in {page.seconds:.0f} s\n", flush=True)
         write_index(out, pages, preset)
     return pages
 
 
-def run(source: Path) -> tuple[nbformat.NotebookNode, bool]:
+def run_notebook(source: Path) -> tuple[nbformat.NotebookNode, bool]:
     """A notebook with the outputs of executing it, and whether it ran to its end."""
     notebook = nbformat.read(source, as_version=4)
-    client = Client(
+    client = TalkingClient(
         notebook,
         timeout=CELL_SECONDS,
         kernel_name="python3",
@@ -96,9 +95,9 @@ def run(source: Path) -> tuple[nbformat.NotebookNode, bool]:
     return notebook, True
 
 
-def execute(source: Path, out: Path) -> bool:
+def execute_notebook(source: Path, out: Path) -> bool:
     """Executes one notebook and writes it, executed, as notebook and page; returns whether it ran to its end."""
-    notebook, good = run(source)
+    notebook, good = run_notebook(source)
     nbformat.write(notebook, out / source.name)
     exporter = HTMLExporter(theme="light")
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": source.stem}})
@@ -113,11 +112,12 @@ def write_index(out: Path, pages: list[Page], preset: str) -> None:
     """Writes `index.html`; it reloads itself until every notebook is through."""
     running = any(page.state in ("waiting", "running") for page in pages)
     rows = "".join(
-        f"<tr class='{page.state}'><td>{link(page)}</td><td>{page.state}</td>"
+        f"<tr class='{page.state}'><td>{link_page(page)}</td><td>{page.state}</td>"
         f"<td>{f'{page.seconds:.0f} s' if page.seconds else ''}</td></tr>"
         for page in pages
     )
-    tables = (comparison(preset, family=family)._repr_html_() for family in SCORES)
+    compared = (find_records(family_names(family), preset) for family in ("unet", "cvae"))
+    tables = (compare_records(kept)._repr_html_() for kept in compared if kept)
     results = "".join(f'<div class="scroll">{table}</div>' for table in tables)
     content = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -130,11 +130,11 @@ td {{ white-space: nowrap }} td:first-child, th:first-child {{ text-align: left 
 .scroll {{ overflow-x: auto }} .failed {{ color: #d55e00 }} .waiting {{ opacity: .6 }}
 </style></head><body><h1>S18: UNets and conditional VAEs</h1>
 <table><thead><tr><th>notebook</th><th>state</th><th>time</th></tr></thead><tbody>{rows}</tbody></table>
-<h2>Results at preset {escape(preset)}</h2>{results}</body></html>
+<h2>Results</h2><p>At preset {escape(preset)}, or as published where this run has none.</p>{results}</body></html>
 """
     (out / "index.html").write_text(content, encoding="utf-8")
 
 
-def link(page: Page) -> str:
+def link_page(page: Page) -> str:
     title = escape(page.title)
     return f"<a href='{page.name}.html'>{title}</a>" if page.state in ("done", "failed") else title

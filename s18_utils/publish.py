@@ -7,13 +7,14 @@ from pathlib import Path
 
 import nbformat
 
-from s18_utils import notebooks, plots, records, tradeoff, training
+import s18_utils.cvae.tradeoff
+import s18_utils.unet.figures
+from s18_utils import notebooks, records, training
 from s18_utils.errors import InputError, check_choice
-from s18_utils.experiments import EXPERIMENTS, get_experiment
-from s18_utils.presets import get_preset
-from s18_utils.progress import tell
+from s18_utils.experiments import EXPERIMENTS, NETWORKS, build_settings, get_experiment, network_name
 from s18_utils.records import Record
-from s18_utils.tables import insert_results
+from s18_utils.report.progress import display_message
+from s18_utils.report.readme import write_results
 
 SEEDS = {"unet": 3, "cvae": 1, "classifier": 1}
 
@@ -22,8 +23,8 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
     """Trains what has no record of this preset in `figures/` yet, then writes all that is drawn from the records.
 
     Every step can be repeated: a record of the same settings and data is kept, and an interrupted training goes on
-    from its last epoch. A record of another preset is replaced once the new one is there. UNets are trained with three
-    seeds. A notebook is executed on the published records and written in place if it runs to its end.
+    from its last epoch. UNets are trained with three seeds. A notebook is executed on the published records and
+    written in place if it runs to its end.
 
     Args:
         preset: `tiny`, `quick` or `full`.
@@ -43,71 +44,89 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
     names = [name for name in EXPERIMENTS if not only or name in only]
     for name in names:
         check_data(name, preset)
-    for name in names:
-        for needed in (*get_experiment(name).needs.values(), name):
-            redraw(published(needed, preset))
-        if get_experiment(name).family == "cvae":
-            measured = records.read_record(records.PUBLISHED / f"{name}-tradeoff")
-            if measured is None or measured.metrics["preset"] != preset:
-                tradeoff.measure(name, preset, records.PUBLISHED, records.PUBLISHED)
     with tempfile.TemporaryDirectory() as empty:  # records of one's own runs must not get into what is published
         os.environ |= {"S18_RUNS": empty, "S18_PRESET": preset}
+        for name in names:
+            spec = get_experiment(name)
+            networks = [network_name(spec, role) for role in NETWORKS] if spec.family == "cvae" else []
+            for needed in (*networks, name):
+                redraw(train_published(needed, preset))
+            if spec.tradeoff:
+                publish_tradeoff(name, preset)
         compare_unets(preset)
         readme = notebooks.NOTEBOOKS.parent / "README.md"
-        readme.write_text(insert_results(readme.read_text()))
+        readme.write_text(write_results(readme.read_text(encoding="utf-8")), encoding="utf-8")
         return [file for name in names if not render(file := EXPERIMENTS[name].notebook)]
 
 
 def check_data(name: str, preset: str) -> None:
     """Raises an InputError if an experiment would be trained on synthetic data for want of real ones."""
-    data = training.build_data(name, preset)
-    if data.kind == "synthetic" and get_preset(name, preset).source != "synthetic":
+    data = training.build_data(name, preset).data
+    if data.synthetic and build_settings(get_experiment(name), preset).source != "synthetic":
         raise InputError(
-            f"there are no real {data.data.name} at hand and synthetic ones are not for publishing: "
+            f"there are no real {data.title} at hand and synthetic ones are not for publishing: "
             "name a folder that has them with S18_DATA"
         )
 
 
-def published(name: str, preset: str) -> Record:
-    """The experiment's record in `figures/`, trained if it isn't there or is one of another preset."""
-    folder, seeds = records.PUBLISHED, SEEDS[get_experiment(name).family]
-    kept = records.read_record(folder / name)
-    other = kept is not None and kept.metrics["preset"] != preset
-    record = training.train_or_load(name, preset, seeds=seeds, out=folder, resume=True, retrain=other)
+def published_folder(name: str, preset: str) -> Path:
+    """Where an experiment's record of a preset is published.
+
+    `figures/` for the largest preset that there is a record of, `figures/<preset>/` for the others.
+    """
+    kept = records.read_record(records.PUBLISHED / name)
+    if kept is None or kept.preset == preset:
+        return records.PUBLISHED
+    if records.PRESETS.index(kept.preset) > records.PRESETS.index(preset):
+        return records.PUBLISHED / preset
+    (records.PUBLISHED / kept.preset).mkdir(exist_ok=True)
+    records.replace_folder(records.PUBLISHED / name, records.PUBLISHED / kept.preset / name)
+    return records.PUBLISHED
+
+
+def train_published(name: str, preset: str) -> Record:
+    """The experiment's published record, trained if there is none of this preset or one of fewer seeds."""
+    folder, seeds = published_folder(name, preset), SEEDS[get_experiment(name).family]
+    record = training.train_or_load(name, preset, seeds=seeds, out=folder)
     if record.metrics["interrupted"]:
         raise KeyboardInterrupt(f"Interrupted while training {name}: run this again to go on.")
     return record
 
 
+def publish_tradeoff(name: str, preset: str) -> None:
+    """Measures the trade-off where there is none of these settings, and draws it."""
+    folder = records.PUBLISHED / f"{name}-tradeoff"
+    measured = training.train_tradeoff(name, preset, folder)
+    chosen = build_settings(get_experiment(name), preset).label_weight
+    records.save_figures(folder, {"tradeoff": s18_utils.cvae.tradeoff.draw_tradeoff(measured, chosen)})
+
+
 def redraw(record: Record) -> None:
     """Draws a record's pictures again, so that all that is published is drawn by the same code."""
-    name = record.metrics["experiment"]
-    data = training.build_data(name, record.metrics["preset"])
-    draw = training.FIGURES[get_experiment(name).family]
-    records.save_figures(record.folder, draw(record, training.load_trained(record, records.PUBLISHED), data))
+    data = training.record_data(record)
+    records.save_figures(record.folder, training.DRAW[record.family](record, record.model(), data))
 
 
 def compare_unets(preset: str) -> None:
-    """Draws the figures that show several UNets at once, as far as there are published records of the preset.
+    """Draws the figures that show several UNets at once.
 
-    What they predict stays as it was drawn where not all have weights: a clone of the repository has none.
+    What they predict stays as it was drawn where not all have weights: a clone of the repository may have none.
     """
-    kept = plots.unet_records(preset)
-    pictures = {"unets_by_class": plots.by_class(preset)} if kept else {}
+    kept = records.find_records(records.family_names("unet"), preset)
+    pictures = {"unets_by_class": s18_utils.unet.figures.compare_by_class(kept)} if kept else {}
     if kept and all(record.has_weights for record in kept):
-        data = training.build_data(kept[0].metrics["experiment"], preset)
-        pictures["unets_side_by_side"] = plots.side_by_side(preset, data)
+        pictures["unets_side_by_side"] = s18_utils.unet.figures.compare_predictions(kept, training.record_data(kept[0]))
     records.save_figures(records.PUBLISHED, pictures)
 
 
 def render(name: str) -> bool:
     """Executes a notebook and writes it in place; one that fails is left as it was."""
     file = notebooks.NOTEBOOKS / f"{name}.ipynb"
-    tell(f"{name}: running")
-    notebook, good = notebooks.run(file)
+    display_message(f"{name}: running")
+    notebook, good = notebooks.run_notebook(file)
     if good:
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             nbformat.write(notebook, Path(folder, file.name))
             Path(folder, file.name).replace(file)
-    tell(f"{name}: {'done' if good else 'failed'}", warning=not good)
+    display_message(f"{name}: {'done' if good else 'failed'}", warning=not good)
     return good

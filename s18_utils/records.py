@@ -1,177 +1,358 @@
 """What a run leaves behind, and reading it back.
 
-A record is a folder `<out>/<experiment>/` with `metrics.json` (what, on what, how good), `history.csv` (a row per seed
-and epoch), `config.json` and `weights.safetensors` (the first seed's model, no pickles) and the PNGs drawn from them.
-A conditional VAE's has `examples.safetensors` too: test images to draw anew where there are no data at hand.
+A record is a folder `<out>/<experiment>/`, or for a variant `<out>/<experiment>+<what differs>/`: `metrics.json` (what,
+on what, how good), `history.csv` (a row per seed and epoch), `config.json` (all settings), `weights.safetensors` (the
+first seed's model, no pickles) and the PNGs drawn from them. A conditional VAE's has `examples.safetensors` too: test
+images to draw anew where there are no data at hand.
 """
 
 import csv
+import inspect
 import json
 import os
-import platform
+import re
 import shutil
-import statistics
-import subprocess
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
+import lightning as L
 import torch
 from matplotlib.figure import Figure
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from s18_utils.data.batches import Batch, evenly_spread, to_floats
-from s18_utils.data.sources import make_writable
-from s18_utils.errors import InputError
-from s18_utils.experiments import get_experiment
+from s18_utils.cvae.classifier_module import ClassifierModule
+from s18_utils.cvae.module import CVAEModule
+from s18_utils.data.store import Batch, evenly_spread, to_floats
+from s18_utils.device import device
+from s18_utils.errors import InputError, check_choice, local_path, make_folder
+from s18_utils.experiments import EXPERIMENTS, PRESETS, get_experiment
+from s18_utils.settings import DataSettings, describe_changes, parse_settings
+from s18_utils.unet.module import UNetModule
 
-PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy")
 HERE = Path(__file__).resolve().parent
 # The records of the repository itself: inside an installed copy, beside the package in a checkout.
 PUBLISHED = HERE / "figures" if (HERE / "figures").is_dir() else HERE.parent / "figures"
+MODULES: dict[str, type[L.LightningModule]] = {
+    "unet": UNetModule,
+    "cvae": CVAEModule,
+    "classifier": ClassifierModule,
+}
+# What a record has to say for the package to use it.
+METRICS = ("experiment", "preset", "data", "device", "precision", "epochs", "interrupted", "seconds", "seeds", "commit")
+METRICS += ("versions", "parameters", "test", "spread")
+
+
+def build_module(family: str, settings: DataSettings, data: dict) -> L.LightningModule:
+    """A new, untrained Lightning module.
+
+    Args:
+        family: a key of `MODULES`.
+        settings: of that family; each argument of the module that is a setting has the setting's name.
+        data: `classes`, `channels` and `size` of the images.
+
+    Raises:
+        InputError: settings of which no network can be built.
+    """
+    values = dict(settings) | {name: data[name] for name in ("classes", "channels", "size")}
+    module = MODULES[family]
+    try:
+        return module(**{name: values[name] for name in inspect.signature(module).parameters})
+    except (TypeError, RuntimeError, ZeroDivisionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"no network can be built from these settings ({reason}): change them") from error
 
 
 @dataclass(frozen=True)
 class Record:
     """One run: `metrics` as in `metrics.json`, `history` as a list of rows, and the folder they are in.
 
-    `kept` are some of its test images with their labels, uint8, for those families whose pictures need them.
+    `stored_examples` are some of its test images with their labels, uint8, for families whose pictures need them.
     """
 
     folder: Path
     metrics: dict
     history: list[dict]
-    kept: Batch = field(default_factory=dict)
+    stored_examples: Batch = field(default_factory=dict)
 
     @cached_property
     def config(self) -> dict:
-        """What the run was made with; a run with the same config would repeat it."""
-        return read_json(self.folder / "config.json")
+        """`config.json`: `settings`, `changes` (those that differ from the experiment's block), `name`, `networks`."""
+        file = self.folder / "config.json"
+        return read_json(file) if file.is_file() else {}
+
+    @cached_property
+    def settings(self) -> DataSettings:
+        """What it was made with; an InputError names what an older version did not write."""
+        return parse_settings(self.family, self.config.get("settings", {}), f"the settings in {self.folder}")
+
+    @property
+    def experiment(self) -> str:
+        return self.metrics["experiment"]
+
+    @property
+    def preset(self) -> str:
+        return self.metrics["preset"]
+
+    @property
+    def family(self) -> str:
+        """Its experiment's family; of one that is no longer among the experiments, the one that it was trained in."""
+        return self.config.get("family") or get_experiment(self.experiment).family
+
+    @property
+    def data(self) -> dict:
+        """Name, title, source and fingerprint of its data, their classes, and how many images of each split."""
+        return self.metrics["data"]
+
+    @property
+    def test(self) -> dict:
+        """Scores on the test split, means over its seeds."""
+        return self.metrics["test"]
+
+    @property
+    def spread(self) -> dict:
+        """Their standard deviations over seeds; empty for one seed."""
+        return self.metrics["spread"]
+
+    @property
+    def changes(self) -> dict:
+        """The settings that differ from the experiment's block, by name."""
+        return self.config.get("changes", {})
 
     @property
     def synthetic(self) -> bool:
-        return self.metrics["data"]["source"] == "synthetic"
+        return self.data["source"] == "synthetic"
+
+    @property
+    def published(self) -> bool:
+        """Whether it is one of the repository's own."""
+        return PUBLISHED in self.folder.parents
 
     @property
     def has_weights(self) -> bool:
         return (self.folder / "weights.safetensors").is_file()
 
     def title(self) -> str:
-        """The experiment's title, with the word *synthetic* where the data were."""
-        title = get_experiment(self.metrics["experiment"]).title
+        """The experiment's title and what differs, with the word *synthetic* where the data were."""
+        title = get_experiment(self.experiment).title + self.variant_text()
         return f"{title} (synthetic data)" if self.synthetic else title
 
-    @property
-    def published(self) -> bool:
-        """Whether it is one of the repository's own."""
-        return self.folder.parent == PUBLISHED
+    def label(self) -> str:
+        """The experiment in a few words and what differs, to tell it from others beside it."""
+        return get_experiment(self.experiment).label + self.variant_text()
+
+    def variant_text(self) -> str:
+        text = self.config.get("name") or describe_changes(self.changes)
+        return f", {text}" if text else ""
 
     def examples(self, count: int) -> Batch:
         """Up to `count` of the test images that it keeps, always the same, as a float batch; an InputError if none."""
-        if not self.kept:
-            raise InputError(f"{self.folder} keeps no test images: train {self.metrics['experiment']} again")
-        rows = evenly_spread(len(self.kept["label"]), count)
-        return to_floats({name: values[rows] for name, values in self.kept.items()})
+        if "label" not in self.stored_examples or "image" not in self.stored_examples:
+            raise InputError(f"{self.folder} keeps no test images: train {self.experiment} again")
+        rows = evenly_spread(len(self.stored_examples["label"]), count)
+        return to_floats({name: values[rows] for name, values in self.stored_examples.items()})
 
-    def model(self) -> torch.nn.Module:
-        """The trained module, in evaluation mode, on the CPU.
+    def model(self) -> L.LightningModule:
+        """The trained module, in evaluation mode, on the CPU; a conditional VAE's with the judges that have records.
 
         Raises:
-            InputError: the record has no weights, or weights that do not fit its config.
+            InputError: the record has no weights, weights that do not fit its config, or weights that are not finite.
         """
         if not self.has_weights:
-            raise InputError(f"{self.folder} keeps no weights: train {self.metrics['experiment']} first")
+            raise InputError(f"{self.folder} keeps no weights: train {self.experiment} first")
+        module = build_module(self.family, self.settings, self.data)
         try:
-            module = get_experiment(self.metrics["experiment"]).build(self.config["module"])
-            module.load_state_dict(load_file(self.folder / "weights.safetensors"))
+            weights = load_file(self.folder / "weights.safetensors")
+            module.load_state_dict(weights)
         except (RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise InputError(
                 f"the weights in {self.folder} do not fit its config.json: delete the folder and train again"
             ) from error
+        floats = [values for values in weights.values() if values.is_floating_point()]
+        if not all(values.isfinite().all() for values in floats) or not any(values.any() for values in floats):
+            raise InputError(f"the weights in {self.folder} are not finite or all zero: train {self.experiment} again")
+        if self.family == "cvae":
+            judges = [judge for role, judge in self.networks().items() if role != "classifier" and judge]
+            module.attach(judges=[judge.model().net for judge in judges])
         return module.eval().to(memory_format=torch.channels_last)
+
+    def networks(self) -> dict[str, "Record | None"]:
+        """The records of the networks that a conditional VAE was trained and scored with, by role."""
+        return {
+            role: next(
+                (
+                    record
+                    for folder in (self.folder.parent, *folders_of(self.preset))
+                    if (record := read_record(folder / name)) and record.preset == self.preset and record.has_weights
+                ),
+                None,
+            )
+            for role, name in self.config.get("networks", {}).items()
+        }
 
 
 def runs_folder(preset: str) -> Path:
     """Where runs of a preset are kept unless told otherwise: `$S18_RUNS/<preset>`, `runs/<preset>` without it."""
-    return Path(os.environ.get("S18_RUNS") or "runs") / preset
+    return local_path(os.environ.get("S18_RUNS") or "runs") / preset
+
+
+def folders_of(preset: str) -> tuple[Path, ...]:
+    """Where records of a preset are looked for: one's own runs, then what the repository publishes."""
+    return runs_folder(preset), PUBLISHED, PUBLISHED / preset
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record in a folder, or None if there is none."""
+    """The record in a folder, or None if there is none; an InputError if it can't be read."""
     if not (folder / "metrics.json").is_file():
         return None
     metrics = read_json(folder / "metrics.json")
+    lacking = [name for name in METRICS if name not in metrics]
+    if lacking:
+        raise InputError(f"{folder / 'metrics.json'} lacks {', '.join(lacking)}: delete {folder} and train again")
     try:
-        with open(folder / "history.csv", newline="") as file:
-            history = [{name: number(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError) as error:
+        with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+            history = [{name: to_number(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise damaged(folder / "history.csv", error) from error
-    return Record(folder, metrics, history, read_examples(folder / "examples.safetensors"))
-
-
-def read_examples(file: Path) -> Batch:
+    examples = folder / "examples.safetensors"
     try:
-        return load_file(file) if file.is_file() else {}
+        return Record(folder, metrics, history, load_file(examples) if examples.is_file() else {})
     except (OSError, SafetensorError) as error:
-        raise damaged(file, error) from error
+        raise damaged(examples, error) from error
 
 
-def find_record(experiment: str, preset: str, out: Path | None = None) -> Record | None:
-    """The record of an experiment in `out`; without `out` of that preset, from its runs or the repository's own."""
-    get_experiment(experiment)
-    if out:
-        return read_record(Path(out) / experiment)
-    records = (read_record(folder / experiment) for folder in (runs_folder(preset), PUBLISHED))
-    return next((record for record in records if record and record.metrics["preset"] == preset), None)
+def find_record(name: str, preset: str, out: str | Path | None = None) -> Record | None:
+    """The record of that name, an experiment's or a variant's, at a preset: in `out`, else among runs and published."""
+    check_choice("preset", preset, PRESETS)
+    for folder in (local_path(out),) if out else folders_of(preset):
+        record = read_record(folder / name)
+        if record and record.preset == preset:
+            return record
+    return None
 
 
-def load_model(experiment: str, preset: str = "full", out: Path | None = None) -> torch.nn.Module:
+def find_records(names: Iterable[str], preset: str, out: str | Path | None = None) -> list[Record]:
+    """A record of each name, so that a comparison is never empty.
+
+    The one at the preset if there is one, else the published one of another preset, which says so in every table.
+    Names of which there is no record at all are left out.
+    """
+    others = [each for each in ("full", "quick", "tiny") if each != preset]
+    found = []
+    for name in names:
+        ways = [find_record(name, preset, out), *(find_record(name, each, PUBLISHED) for each in others)]
+        ways += [find_record(name, each, PUBLISHED / each) for each in others]
+        found.append(next((record for record in ways if record), None))
+    return [record for record in found if record]
+
+
+def read_series(folder: Path) -> list[Record]:
+    """The records in a folder in the order of their names' numbers; an InputError if there are none."""
+    found = [record for path in sorted(folder.glob("*/")) if (record := read_record(path))]
+    if not found:
+        raise InputError(f"there are no records in {folder}: run what makes them first")
+    return sorted(found, key=lambda record: [int(part) for part in re.findall(r"\d+", record.folder.name)])
+
+
+def family_names(family: str) -> list[str]:
+    """The names of a family's experiments, in the order of the notebooks."""
+    return [experiment.name for experiment in EXPERIMENTS.values() if experiment.family == family]
+
+
+def default_preset(experiment: str | None = None) -> str:
+    """`$S18_PRESET`, or `full` on a GPU and `quick` on a CPU.
+
+    On a CPU, too, it is `full` for an experiment whose weights at `full` come with the repository.
+    """
+    preset = os.environ.get("S18_PRESET")
+    if not preset:
+        published = find_record(experiment, "full", PUBLISHED) if experiment else None
+        ready = published is not None and published.has_weights
+        preset = "full" if ready or device().type != "cpu" else "quick"
+    check_choice("preset", preset, PRESETS)
+    return preset
+
+
+def load_model(experiment: str, preset: str | None = None, out: str | Path | None = None) -> L.LightningModule:
     """The trained module of an experiment's record, in evaluation mode; an InputError if there is no such record."""
-    record = find_record(experiment, preset, out)
+    return existing_record(experiment, preset, out).model()
+
+
+def existing_record(name: str, preset: str | None = None, out: str | Path | None = None) -> Record:
+    """The record of that name; an InputError says how to make one."""
+    get_experiment(name.split("+")[0])
+    preset = preset or default_preset(name)
+    record = find_record(name, preset, out)
     if record is None:
-        raise InputError(f"there is no record of {experiment}: run `python -m s18_utils fit {experiment}` first")
-    return record.model()
+        raise InputError(f"there is no record of {name} at {preset}: run `python -m s18_utils fit {name}` first")
+    return record
 
 
 def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor], figures: dict[str, Figure]) -> Record:
-    """Writes a whole record in place of whatever its folder held; at no time is it half there.
+    """Writes a whole record in place of the one in its folder, which stands until the new one is whole.
 
     Args:
         record: the metrics and history, and the folder to write them to.
         config: what a run of the same settings would have.
-        weights: the state dict of the first seed's model.
+        weights: the state dict of the first seed's model; may be empty.
         figures: pictures by name.
 
     Raises:
-        InputError: the folder can't be written to.
+        InputError: the folder can't be written to, or holds something else than a record.
     """
     folder = record.folder
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=make_folder(folder.parent)))
+    check_replaceable(folder)
+    parent = make_folder(folder.parent, REMEDY)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}-", dir=parent))
     try:
         write_json(partial / "metrics.json", record.metrics)
         write_json(partial / "config.json", config)
         names = list(dict.fromkeys(name for row in record.history for name in row))
-        with open(partial / "history.csv", "w", newline="") as file:
+        with open(partial / "history.csv", "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names, lineterminator="\n")
             writer.writeheader()
             writer.writerows(record.history)
-        for name, tensors in {"weights": weights, "examples": record.kept}.items():
+        for name, tensors in {"weights": weights, "examples": record.stored_examples}.items():
             if tensors:
                 file = partial / f"{name}.safetensors"
                 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
                 file.chmod(0o644)  # safetensors writes private files
         save_figures(partial, figures)
         partial.chmod(0o755)  # temporary folders are private
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        replace_folder(partial, folder)
     except (OSError, SafetensorError) as error:
         raise InputError(f"can't write {folder} ({error}): free some space, or choose another folder") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return record
+
+
+REMEDY = "choose another folder with out=, --out or S18_RUNS"
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raises an InputError unless a record can be put at `folder` without taking anything else away."""
+    if folder.is_dir() and (folder / "metrics.json").is_file() and (folder / "config.json").is_file():
+        return
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder} is there and is no record of this package: move it away, or {REMEDY}")
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Moves `new` to `folder`; what was there is moved aside first, and back if that fails, so it is never half gone."""
+    aside = new.with_name(f"{new.name}-replaced")
+    if folder.exists():
+        folder.rename(aside)
+    try:
+        new.rename(folder)
+    except OSError:
+        if aside.exists():
+            aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def save_figures(folder: Path, figures: dict[str, Figure]) -> None:
@@ -180,51 +361,15 @@ def save_figures(folder: Path, figures: dict[str, Figure]) -> None:
         figure.savefig(folder / f"{name}.png")
 
 
-def make_folder(folder: Path) -> Path:
-    """Makes a folder for records and returns it; an InputError says what to do if it can't be written to."""
-    return make_writable(folder, "choose another folder with --out or S18_RUNS")
-
-
-def summarise(results: list[dict]) -> tuple[dict, dict]:
-    """Mean and sample standard deviation over seeds, key by key through nested dicts (no spread for one seed)."""
-
-    def over_seeds(statistic, values: list):
-        if isinstance(values[0], dict):
-            return {key: over_seeds(statistic, [value[key] for value in values]) for key in values[0]}
-        if isinstance(values[0], list):
-            return [over_seeds(statistic, list(items)) for items in zip(*values, strict=True)]
-        return statistic(values)
-
-    mean = over_seeds(statistics.fmean, results)
-    return mean, over_seeds(statistics.stdev, results) if len(results) > 1 else {}
-
-
-def surroundings() -> dict:
-    """What a number depends on beside data and code: the versions, and the commit of a checkout."""
-    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-    return {"commit": commit(), "versions": versions}
-
-
-def commit() -> str:
-    """The short hash of the checkout this package runs from, with `+` if files differ from it; else its version."""
-    from s18_utils import __version__
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", HERE, *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        tracked = git("ls-files", "--", __file__)
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
-        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "") if tracked else __version__
-    except (OSError, subprocess.CalledProcessError):
-        return __version__
-
-
 def read_json(path: Path) -> dict:
+    """A file's JSON object; an InputError if it holds none."""
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not isinstance(content, dict):
+            raise ValueError("no object")
     except (OSError, ValueError) as error:
         raise damaged(path, error) from error
+    return content
 
 
 def damaged(path: Path, error: Exception) -> InputError:
@@ -232,9 +377,9 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 
 def write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def number(text: str) -> int | float:
+def to_number(text: str) -> int | float:
     value = float(text)
     return int(value) if value.is_integer() and "." not in text else value

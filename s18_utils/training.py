@@ -1,41 +1,53 @@
-"""The one function that trains every experiment: `train_or_load`."""
+"""From an experiment's block to a record: `train_or_load`."""
 
 import functools
-import shutil
-from dataclasses import asdict
+import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import torch
+from matplotlib.figure import Figure
 
-from s18_utils import cvae_plots, plots, records
-from s18_utils.data import DataSet, open_data
+import s18_utils.cvae.figures
+import s18_utils.unet.figures
+from s18_utils import records
 from s18_utils.data.augmentation import augment_labelled, augment_pets
 from s18_utils.data.batches import StoreData
-from s18_utils.errors import InputError
-from s18_utils.experiments import Experiment, get_experiment
-from s18_utils.hardware import ONE_DEVICE, Hardware, is_first_process, wait_for_others
-from s18_utils.presets import Preset, default_preset, get_preset
-from s18_utils.progress import tell
-from s18_utils.records import Record
-from s18_utils.seed_run import Run, train_seed
-from s18_utils.seed_run import score as score  # of notebooks and the command line, too
-from s18_utils.trainer import describe_device, precision
+from s18_utils.data.dataset import open_data
+from s18_utils.data.store import DataSet
+from s18_utils.device import describe_device, precision
+from s18_utils.errors import InputError, local_path
+from s18_utils.experiments import Experiment, build_settings, get_experiment, network_name, network_of
+from s18_utils.fitting import Hardware, SeedResult, describe_surroundings, score_module, summarise_seeds, train_seed
+from s18_utils.records import Record, default_preset
+from s18_utils.report.curves import draw_curves
+from s18_utils.report.origin import describe_origin
+from s18_utils.report.progress import display_message
+from s18_utils.runs import (
+    answers,
+    discard_folder,
+    folder_name,
+    is_first_process,
+    network_changes,
+    normalise_changes,
+    working_folder,
+)
+from s18_utils.settings import DataSettings
 
-FIGURES = {"unet": plots.figures, "cvae": cvae_plots.figures, "classifier": plots.classifier_figures}
-EXAMPLES = {"cvae": 100}  # test images kept with a record, for its pictures and the widget
-AUGMENT = {"pets": augment_pets, "mnist": augment_labelled, "cifar10": augment_labelled}
+
+def draw_classifier(record: Record, module: L.LightningModule, data: StoreData) -> dict[str, Figure]:
+    """The picture of a classifier's record."""
+    return {"curves": draw_curves(record)}
 
 
-def build_data(experiment: str, preset: str | None = None, source: str | None = None, seed: int = 0) -> StoreData:
-    """The data module of an experiment; see `open_data` for what can go wrong."""
-    settings = get_preset(experiment, preset or default_preset(experiment))
-    data = open_data(get_experiment(experiment).data, settings.size, source or settings.source)
-    return batches_of(data, settings, seed)
-
-
-def batches_of(data: DataSet, settings: Preset, seed: int) -> StoreData:
-    augment = functools.partial(AUGMENT[data.name], **settings.augment)
-    return StoreData(data, settings.batch_size, seed, settings.limit, augment)
+DRAW: dict[str, Callable[[Record, L.LightningModule, StoreData], dict[str, Figure]]] = {
+    "unet": s18_utils.unet.figures.draw_record,
+    "cvae": s18_utils.cvae.figures.draw_record,
+    "classifier": draw_classifier,
+}
+EXAMPLES = {"cvae": 100}  # test images kept with a record, for its pictures and the widgets
 
 
 def train_or_load(
@@ -44,203 +56,272 @@ def train_or_load(
     *,
     source: str | None = None,
     seeds: int = 1,
+    name: str | None = None,
     out: str | Path | None = None,
-    resume: bool = False,
     retrain: bool = False,
-    hardware: Hardware = ONE_DEVICE,
+    devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "auto",
+    **changes: Any,
 ) -> Record:
-    """The record of an experiment: an existing one of the same settings and data, else a newly trained one.
+    """The record of an experiment or a variant of it: an existing one of the same settings and data, else a new one.
 
-    Training keeps the weights of the epoch with the best validation score and scores them once on the test split.
-    Interrupting it keeps what was reached, as a record that says so.
+    Training keeps the weights of the epoch with the best validation score and scores them once on the test split. What
+    was begun before is gone on with from its last whole epoch. Interrupting it keeps what was reached, as a record that
+    says so.
 
     Args:
         experiment: a name in `EXPERIMENTS`.
         preset: `tiny`, `quick` or `full`; by default what suits the device.
         source: where the data come from, see `data.sources`; by default the preset's.
-        seeds: train so many times, with seeds 0, 1, …; the record then holds mean and spread. A record of more seeds
-            serves as well.
-        out: folder for the record; by default `runs/<preset>`.
-        resume: go on from the last finished epoch of a run that was interrupted.
-        retrain: train even if there is such a record.
-        hardware: the devices to train on; by default one.
+        seeds: train so many times, with the block's seed and those after it; the record then holds mean and spread. A
+            record of more seeds serves as well.
+        name: what the variant's folder and label are called; by default what differs, `label_weight=0`.
+        out: folder for the record; by default `$S18_RUNS/<preset>`, or `runs/<preset>`.
+        retrain: train from the start even if there is such a record or a part of one.
+        devices, nodes, strategy: handed to Lightning's trainer.
+        changes: settings to change, by name; those of a network as `**{"judge.epochs": 3}`.
 
     Raises:
-        InputError: an unknown name, data or devices that can't be had, a folder that can't be written to.
+        InputError: an unknown name or setting, data that can't be had, a folder that can't be written to, a name that
+            is taken by other settings, or another process that is at the same training.
         FloatingPointError: the loss became infinite or no number.
     """
     spec, preset = get_experiment(experiment), preset or default_preset(experiment)
-    settings = get_preset(experiment, preset)
     if seeds < 1:
         raise InputError(f"seeds is how many times to train, not {seeds}: use 1 or more")
-    for name in (experiment, *spec.needs.values()):
-        hardware.check(get_preset(name, preset).batch_size)
-    data = open_data(spec.data, settings.size, source or settings.source)
-    first = batches_of(data, settings, seed=0)
+    settings = build_settings(spec, preset, changes)
+    settings = settings.model_copy(update={"source": source}) if source else settings
+    hardware = Hardware(devices, nodes, strategy)
+    if settings.batch_size % hardware.processes:
+        raise InputError(
+            f"a batch of {settings.batch_size} images can't be shared evenly by {hardware.processes} processes: "
+            "use a number of devices that divides it"
+        )
+    data = open_data(settings.data, settings.size, settings.source)
+    batches = build_batches(data, settings, settings.seed)
     if spec.family != "classifier":  # these are trained for an experiment that says it for them
-        tell(first.describe(), warning=data.source == "synthetic")
+        display_message(batches.describe(), warning=data.synthetic)
 
-    config = {"experiment": experiment, "preset": preset, "seeds": seeds, **asdict(settings)}
-    config |= {"source": data.source, "fingerprint": data.fingerprint}
-    folder = Path(out or records.runs_folder(preset)) / experiment
-    kept = records.find_record(experiment, preset, out)
-    if kept and not retrain:
-        asked_for_real = (source or settings.source) != "synthetic"
-        any_real_data = asked_for_real and (data.source == "synthetic" or kept.published)
-        if is_repeated(kept, config, any_real_data, resume):
-            tell(f"Loaded the record of {experiment}: {plots.provenance(kept)}", warning=kept.synthetic)
-            return kept
-        if kept.folder == folder and kept.metrics["preset"] != preset:
-            raise InputError(
-                f"{folder} holds a record of preset {kept.metrics['preset']}: "
-                "choose another folder, or retrain to replace it"
-            )
-
-    helpers = train_helpers(spec, preset, source, out, hardware)
-    partial = start_folder(records.make_folder(folder.parent) / f".{experiment}.training", config, resume)
-    runs: list[Run] = []
-    try:
-        for seed in range(spec.seed, spec.seed + seeds):
-            batches, seed_folder = batches_of(data, settings, seed), partial / f"seed-{seed}"
-            runs.append(train_seed(spec, settings, batches, seed, seed_folder, helpers, hardware, resume))
-            if runs[-1].interrupted:
-                break
-    except FloatingPointError:
-        discard(partial)
-        raise
-    except InputError:  # a judge that can't be used, before the first step
-        if not any(partial.rglob("*.ckpt")):
-            discard(partial)
-        raise
-    except KeyboardInterrupt as error:
-        if not runs:
-            if not any(partial.rglob("*.ckpt")):
-                discard(partial)
-            tell(str(error), warning=True)
-            raise
-        runs[-1].interrupted = True
-    if is_first_process():
-        write(spec, preset, first, runs, config, folder, helpers, hardware)
-        if not runs[-1].interrupted:
-            discard(partial)
-    wait_for_others()
-    if runs[-1].interrupted:
-        tell(
-            f"Interrupted: kept the best weights so far in {folder}; resume to go on from the last epoch.", warning=True
+    changes = normalise_changes(settings, build_settings(spec, preset), changes)
+    folder = local_path(out or records.runs_folder(preset)) / folder_name(spec, changes, name)
+    config = {
+        "experiment": experiment,
+        "family": spec.family,
+        "preset": preset,
+        "seeds": seeds,
+        "name": name,
+        "changes": changes,
+        "settings": settings.model_dump(mode="json"),
+        "fingerprint": data.fingerprint,
+        "networks": {
+            role: folder_name(network_of(spec, role), own, None) for role, own in network_changes(spec, changes)
+        },
+    }
+    kept = records.find_record(folder.name, preset, out)
+    if kept is None and out and spec.family == "classifier":  # a conditional VAE's networks may be had elsewhere
+        kept = records.find_record(folder.name, preset)
+    if kept and not retrain and answers(kept, config, folder, data.synthetic):
+        display_message(f"Loaded the record of {folder.name}: {describe_origin(kept)}", warning=kept.synthetic)
+        return kept
+    records.check_replaceable(folder)
+    networks = {
+        role: train_network(network_name(spec, role), preset, source, out, own, hardware)
+        for role, own in network_changes(spec, changes)
+    }
+    partial = folder.with_name(f".{folder.name}.training")
+    with working_folder(partial, config, retrain):
+        results = train_seeds(spec, settings, data, partial, seeds, networks, hardware)
+        if is_first_process():
+            save_record(folder, config, batches, settings, results, networks, hardware)
+        wait_for_others()
+    if is_first_process() and not results[-1].interrupted:
+        discard_folder(partial)
+    if results[-1].interrupted:
+        display_message(
+            f"Interrupted: kept the best weights so far in {folder}; run this again to go on from the last epoch.",
+            warning=True,
         )
     return records.read_record(folder)
 
 
-def train_helpers(
-    spec: Experiment,
-    preset: str,
-    source: str | None,
-    out: str | Path | None,
-    hardware: Hardware = ONE_DEVICE,
-) -> dict[str, Record]:
-    """The records of the networks that an experiment leans on, by role; trained first where there are none."""
-    helpers = {}
-    for role, name in spec.needs.items():
-        helpers[role] = train_or_load(name, preset, source=source, out=out, resume=True, hardware=hardware)
-        if helpers[role].metrics["interrupted"]:
-            raise KeyboardInterrupt(f"Interrupted while training {name}: run this again to go on.")
-    return helpers
+def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path | None = None) -> list[Record]:
+    """A conditional VAE trained shortly with each of the label weights of its block's `tradeoff`, on fewer images.
 
+    Args:
+        experiment: the name of a conditional VAE.
+        preset: whose networks to use; by default what suits the device.
+        out: folder for the records; by default `runs/<preset>/<experiment>-tradeoff`.
 
-def load_trained(record: Record, out: str | Path | None = None) -> L.LightningModule:
-    """A record's module with the networks it leans on, ready to be scored; an InputError if one has no record."""
-    module, spec = record.model(), get_experiment(record.metrics["experiment"])
-    helpers = {role: records.find_record(name, record.metrics["preset"], out) for role, name in spec.needs.items()}
-    missing = [spec.needs[role] for role, helper in helpers.items() if helper is None]
-    if missing:
-        raise InputError(f"there is no record of {' and '.join(missing)}: run `fit` for {spec.name} first")
-    if helpers:
-        module.attach(**helpers)
-    return module
-
-
-def start_folder(partial: Path, config: dict, resume: bool) -> Path:
-    """Makes the folder of a running training, or checks that the one to go on from was run with `config`."""
-    started = partial / "config.json"
-    if resume and started.is_file():
-        before = records.read_json(started)
-        other = [key for key in config if key not in ("seeds", "source") and before.get(key) != config[key]]
-        if other:
-            raise InputError(
-                f"the interrupted run in {partial.parent} had another {' and '.join(other)}: "
-                "resume it as it was started, or start again without resume"
-            )
-    if is_first_process():
-        if not resume:
-            discard(partial)
-        records.make_folder(partial)
-        records.write_json(started, config)
-    return partial
-
-
-def discard(folder: Path) -> None:
-    """Removes a folder; that another process of the run is at it too, or was first, is no error."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def is_repeated(kept: Record, config: dict, any_real_data: bool, resume: bool) -> bool:
-    """Whether a run with `config` would only repeat the record that was kept, or a part of it.
-
-    With `any_real_data` a record trained on other real data serves as well: for a reader who has none at hand, or
-    another copy of the set than the one that the repository's own weights were trained on.
+    Raises:
+        InputError: not a conditional VAE, or as for `train_or_load`.
     """
-    if not kept.has_weights or (kept.metrics["interrupted"] and resume):
-        return False
-    same = {key for key in config if kept.config.get(key) == config[key]}
-    missing = set(config) - same - {"source"}  # the same bytes by another way are the same data
-    if config["seeds"] <= kept.config.get("seeds", 0):  # the first seeds, whose weights are kept, are among them
-        missing -= {"seeds"}
-    return not missing or (any_real_data and not kept.synthetic and missing == {"fingerprint"})
+    spec, preset = get_experiment(experiment), preset or default_preset(experiment)
+    if spec.tradeoff is None:
+        raise InputError(f"{experiment} has no label loss to weigh: choose cvae-mnist or cvae-cifar10")
+    folder = local_path(out or records.runs_folder(preset) / f"{experiment}-tradeoff")
+    block = build_settings(spec, preset)
+    changes = {name: value for name, value in spec.tradeoff.items() if name != "label_weights"}
+    changes["limit"] = min(changes["limit"], block.limit or changes["limit"])
+    changes["epochs"] = min(changes["epochs"], block.epochs)
+    return [
+        train_or_load(experiment, preset, name=f"label weight {weight:g}", out=folder, label_weight=weight, **changes)
+        for weight in spec.tradeoff["label_weights"]
+    ]
 
 
-def write(
+def build_data(experiment: str, preset: str | None = None, source: str | None = None, **changes: Any) -> StoreData:
+    """The data module of an experiment; see `open_data` for what can go wrong."""
+    settings = build_settings(get_experiment(experiment), preset or default_preset(experiment), changes)
+    return build_batches(open_data(settings.data, settings.size, source or settings.source), settings, settings.seed)
+
+
+def record_data(record: Record, source: str | None = None) -> StoreData:
+    """The data module that a record was scored on, as far as the data at hand are the same."""
+    settings = record.settings
+    source = source or ("synthetic" if record.synthetic else "auto")
+    return build_batches(open_data(settings.data, settings.size, source), settings, settings.seed)
+
+
+def build_batches(data: DataSet, settings: DataSettings, seed: int) -> StoreData:
+    """The batches of a data set as the settings want them."""
+    change = augment_pets if data.truth == "mask" else augment_labelled
+    values = dict(settings)
+    wanted = [name for name, each in inspect.signature(change).parameters.items() if each.kind is each.KEYWORD_ONLY]
+    augment = functools.partial(change, **{name: values.get(name, 0) for name in wanted})
+    return StoreData(
+        data,
+        settings.batch_size,
+        seed=seed,
+        limit=settings.limit,
+        augment=augment,
+        half_size_epochs=values.get("half_size_epochs", 0),
+        scored_on=settings.scored_on,
+    )
+
+
+def train_network(
+    name: str, preset: str, source: str | None, out: str | Path | None, changes: dict[str, Any], hardware: Hardware
+) -> Record:
+    """The record of a network that a conditional VAE needs, trained first where there is none."""
+    record = train_or_load(
+        name,
+        preset,
+        source=source,
+        out=out,
+        devices=hardware.devices,
+        nodes=hardware.num_nodes,
+        strategy=hardware.strategy,
+        **changes,
+    )
+    if record.metrics["interrupted"]:
+        raise KeyboardInterrupt(f"Interrupted while training {name}: run this again to go on.")
+    return record
+
+
+def train_seeds(
     spec: Experiment,
-    preset: str,
-    data: StoreData,
-    runs: list[Run],
-    config: dict,
+    settings: DataSettings,
+    data: DataSet,
+    partial: Path,
+    seeds: int,
+    networks: dict[str, Record],
+    hardware: Hardware,
+) -> list[SeedResult]:
+    """Trains with one seed after the other, until all are through or the user interrupts."""
+    results: list[SeedResult] = []
+
+    def build() -> L.LightningModule:
+        module = records.build_module(spec.family, settings, describe_images(data))
+        if networks:
+            attach_networks(module, networks)
+        return module
+
+    for seed in range(settings.seed, settings.seed + seeds):
+        batches = build_batches(data, settings, seed)
+        try:
+            results.append(
+                train_seed(build, batches, seed, settings.epochs, spec.title, partial / f"seed-{seed}", hardware)
+            )
+        except KeyboardInterrupt as error:
+            if not results:
+                if str(error):
+                    display_message(str(error), warning=True)
+                raise
+            results[-1].interrupted = True
+        if results[-1].interrupted:
+            break
+    return results
+
+
+def attach_networks(module: L.LightningModule, networks: dict[str, Record]) -> None:
+    """Gives a conditional VAE its frozen CNN's weights and its judges."""
+    nets = {role: record.model().net for role, record in networks.items()}
+    module.attach(classifier=nets.pop("classifier", None), judges=list(nets.values()))
+
+
+def describe_images(data: DataSet) -> dict:
+    """What a network has to know of its images."""
+    return {"classes": data.classes, "channels": data.channels, "size": data.size}
+
+
+def save_record(
     folder: Path,
-    helpers: dict[str, Record],
+    config: dict,
+    batches: StoreData,
+    settings: DataSettings,
+    results: list[SeedResult],
+    networks: dict[str, Record],
     hardware: Hardware,
 ) -> None:
-    """Turns finished runs into a record with its figures."""
-    history = [row for run in runs for row in run.history]
-    test, spread = records.summarise([run.test for run in runs])
-    validation, _ = records.summarise([run.validation for run in runs])
-    module = spec.build(config["module"])
-    if helpers:
-        module.attach(**helpers)
-    module.load_state_dict(runs[0].weights)
+    """Turns finished trainings into a record with its figures."""
+    data, family = batches.data, config["family"]
+    history = [row for result in results for row in result.history]
+    test, spread = summarise_seeds([result.test for result in results])
+    validation, _ = summarise_seeds([result.validation for result in results])
+    module = records.build_module(family, settings, describe_images(data))
+    if networks:
+        attach_networks(module, networks)
+    module.load_state_dict(results[0].weights)
     metrics = {
-        "experiment": spec.name,
-        "preset": preset,
+        "experiment": config["experiment"],
+        "preset": config["preset"],
         "data": {
-            "name": data.data.name,
-            "source": data.data.source,
-            "size": config["size"],
-            "train": len(data.train),
-            "val": len(data.val),
-            "test": len(data.test),
-            "fingerprint": data.data.fingerprint,
+            "name": data.name,
+            "title": data.title,
+            "source": data.source,
+            "train": len(batches.train),
+            "val": len(batches.val),
+            "test": len(batches.test),
+            "official": data.official,
+            **describe_images(data),
+            "fingerprint": data.fingerprint,
         },
         "device": describe_device(hardware.processes),
         "precision": precision(),
         "epochs": max(row["epoch"] for row in history),
-        "interrupted": runs[-1].interrupted,
+        "interrupted": results[-1].interrupted,
         "seconds": round(sum(row["seconds"] for row in history), 1),
-        "seeds": [run.seed for run in runs],
-        **records.surroundings(),
+        "seeds": [result.seed for result in results],
+        **describe_surroundings(),
         "parameters": sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
         "validation": validation,
         "test": test,
         "spread": spread,
+        "by_seed": [result.test for result in results],
     }
-    examples = data.stored_examples(EXAMPLES[spec.family]) if spec.family in EXAMPLES else {}
+    examples = batches.stored_examples(EXAMPLES[family]) if family in EXAMPLES else {}
     record = Record(folder, metrics, history, examples)
-    figures = FIGURES[spec.family](record, module.eval(), data)
-    records.write_record(record, config, runs[0].weights, figures)
+    record.__dict__["config"] = config  # not on disk yet, and the figures' titles need it
+    records.write_record(record, config, results[0].weights, DRAW[family](record, module.eval(), batches))
+
+
+def score_record(record: Record, data: StoreData) -> dict:
+    """A record's trained model scored on the test split again; an InputError if its weights or judges are missing."""
+    return score_module(record.model(), data)
+
+
+def wait_for_others() -> None:
+    """Returns when every process of the run has come here."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()

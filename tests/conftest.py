@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from playwright import sync_api as playwright
 from safetensors.torch import load_file
 from torch import Tensor
 
-from s18_utils import presets, records, tables, trainer, training
-from s18_utils.data import DataSet, pets, sources
-from s18_utils.presets import Preset
+from s18_utils import device as devices
+from s18_utils import fitting, records, training
+from s18_utils.data import sources
+from s18_utils.data.store import DataSet
+from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import Record
 
 REAL_DATA = os.environ.get("S18_DATA")
@@ -64,23 +67,22 @@ def chromium() -> Iterator[playwright.Browser]:
 @pytest.fixture
 def cpu(monkeypatch) -> None:
     """Trains and scores on the CPU, where numbers are the same to the last bit, whatever else is there."""
-    monkeypatch.setattr(trainer, "device", lambda: torch.device("cpu"))
+    for module in (devices, fitting):
+        monkeypatch.setattr(module, "device", lambda: torch.device("cpu"))
 
 
 @pytest.fixture
-def small(monkeypatch, tmp_path) -> Callable[..., Preset]:
-    """Makes `tiny` smaller still, and takes the repository's own records away; call it to change a setting."""
+def small(monkeypatch, tmp_path) -> Callable[..., None]:
+    """Makes the UNets smaller still, and takes the repository's own records away; call it to change a setting."""
 
-    def change(**settings) -> Preset:
-        choices = {"size": 32, "epochs": 2, "batch_size": 8, "limit": 24, "source": "synthetic"} | settings
-        choices.setdefault("module", {"width": 4, "learning_rate": 4e-3})
-        preset = Preset(**choices)
-        monkeypatch.setitem(presets.PRESETS["unet"], "tiny", preset)
-        return preset
+    def change(**settings) -> None:
+        for experiment in EXPERIMENTS.values():
+            if experiment.family == "unet":
+                for name, value in settings.items():
+                    monkeypatch.setitem(experiment.block, name, value)
 
-    for module in (records, tables):
-        monkeypatch.setattr(module, "PUBLISHED", tmp_path / "none-published")
-    change()
+    monkeypatch.setattr(records, "PUBLISHED", tmp_path / "none-published")
+    change(size=32, epochs=2, batch_size=8, limit=24, source="synthetic", width=4, learning_rate=4e-3)
     return change
 
 
@@ -89,9 +91,9 @@ def trained(monkeypatch) -> list[int]:
     """The seeds that were trained with, in order."""
     seeds, train_seed = [], training.train_seed
 
-    def counted(spec, settings, data, seed, *rest):
+    def counted(build, data, seed, *rest):
         seeds.append(seed)
-        return train_seed(spec, settings, data, seed, *rest)
+        return train_seed(build, data, seed, *rest)
 
     monkeypatch.setattr(training, "train_seed", counted)
     return seeds
@@ -119,10 +121,22 @@ def random_pets(train: int = 4, test: int = 2, size: int = 24, seed: int = 0) ->
     return images, masks
 
 
+def write_pets(root: Path, images: dict[str, Tensor], masks: dict[str, Tensor]) -> None:
+    """Lays images and masks, keyed by split, out as torchvision expects them."""
+    for folder in ("images", "annotations/trimaps"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for split, listed in (("train", "trainval.txt"), ("test", "test.txt")):
+        names = [f"{split}_{number}" for number in range(len(images[split]))]
+        for name, image, mask in zip(names, images[split], masks[split], strict=True):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(root / "images" / f"{name}.jpg", quality=90)
+            Image.fromarray((mask + 1).numpy()).save(root / "annotations" / "trimaps" / f"{name}.png")
+        (root / "annotations" / listed).write_text("".join(f"{name} 1 1 1\n" for name in names))
+
+
 @pytest.fixture
 def pets_folder(data_folder) -> Path:
     """A small set in torchvision's layout in a data directory of this test's own."""
-    pets.write(data_folder / "oxford-iiit-pet", *random_pets())
+    write_pets(data_folder / "oxford-iiit-pet", *random_pets())
     return data_folder / "oxford-iiit-pet"
 
 
@@ -136,7 +150,8 @@ def tensor_set(train: int, test: int = 2, size: int = 16, source: str = "synthet
             "mask": (number % 3).repeat(1, size, size),
         }
 
-    return DataSet("pets", source, "0123456789abcdef", split(train), split(test))
+    classes = ("pet", "background", "border")
+    return DataSet("pets", "Oxford-IIIT Pet", source, "0123456789abcdef", classes, 3680, split(train), split(test))
 
 
 def sample_metrics(**changes) -> dict:
@@ -146,7 +161,11 @@ def sample_metrics(**changes) -> dict:
         "preset": "tiny",
         "data": {
             "name": "pets",
+            "title": "Oxford-IIIT Pet",
             "source": "synthetic",
+            "official": 3680,
+            "classes": ["pet", "background", "border"],
+            "channels": 3,
             "size": 32,
             "train": 1234,
             "val": 137,
@@ -165,7 +184,7 @@ def sample_metrics(**changes) -> dict:
         "validation": {"val_loss": 0.5, "val_mean_iou": 0.6},
         "test": {
             "loss": 0.5,
-            "seed_style_dice_loss": 0.25,
+            "pooled_dice_loss": 0.25,
             "pixel_accuracy": 0.875,
             "mean_iou": 0.6,
             "mean_dice": 0.75,

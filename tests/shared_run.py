@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from s18_utils import __main__ as command_line
-from s18_utils import presets, records, trainer, training
-from s18_utils.presets import Preset
-from s18_utils.unet import UNetModule
+from s18_utils import fitting, records, training
+from s18_utils.experiments import EXPERIMENTS
+from s18_utils.unet.module import UNetModule
 
 # 41 training images are no multiple of a batch, 4 validation images are one of two processes, 45 test images are not.
-PRESET = Preset(32, 4, 8, {"width": 4, "learning_rate": 1e-2}, limit=45, source="synthetic")
+SETTINGS = dict(size=32, epochs=4, batch_size=8, width=4, learning_rate=1e-2, limit=45, source="synthetic")
 
 
 def norm_by_image(norm: nn.BatchNorm2d, images: torch.Tensor) -> torch.Tensor:
@@ -26,9 +26,9 @@ def norm_by_image(norm: nn.BatchNorm2d, images: torch.Tensor) -> torch.Tensor:
 
 
 def make_comparable() -> None:
-    presets.PRESETS["unet"]["tiny"] = PRESET
-    training.AUGMENT["pets"] = lambda images, masks, generator: (images, masks)
-    trainer.precision = lambda: "32-true"
+    EXPERIMENTS["unet-maxpool-transpose-bce"].block.update(SETTINGS)
+    training.augment_pets = lambda images, masks, generator, size: (images, masks)
+    fitting.precision = lambda: "32-true"
     nn.BatchNorm2d.forward = norm_by_image
 
 

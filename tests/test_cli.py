@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,13 @@ from conftest import assert_one_sentence
 from PIL import Image
 
 from s18_utils import __main__ as command_line
-from s18_utils import bench, notebooks, tables
-from s18_utils.bench.timing import Measurement
+from s18_utils import notebooks
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import find_record
-from s18_utils.tables import SCORES, insert_results
+from s18_utils.report import bench
+from s18_utils.report.bench import Measurement
 from s18_utils.training import train_or_load
-from s18_utils.unet import UNetModule
+from s18_utils.unet.module import UNetModule
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "unet-maxpool-transpose-bce"
@@ -92,7 +91,20 @@ def test_fit_takes_its_options(run, tmp_path, monkeypatch):
     assert "Loaded" not in output
 
 
-def test_fit_resumes(run, tmp_path, monkeypatch):
+def test_fit_changes_settings(run, tmp_path):
+    options = ("--preset", "tiny", "--out", tmp_path, "--set")
+    status, output, errors = run("fit", NAME, *options, "up=bilinear", "--set", "epochs=1")
+    assert (status, errors) == (0, "")
+    record = find_record(f"{NAME}+epochs=1,up=bilinear", "tiny", tmp_path)
+    assert (record.settings.up, record.metrics["epochs"]) == ("bilinear", 1)
+    assert run("evaluate", record.folder.name, "--preset", "tiny", "--out", tmp_path)[0] == 0
+    for change, part in (("epochs", "write --set label_weight=0"), ("wdith=3", "has no setting wdith")):
+        status, _, errors = run("fit", NAME, *options, change)
+        assert status == 2
+        assert_one_sentence(errors.removeprefix("error: ").strip(), part)
+
+
+def test_fit_goes_on_by_itself(run, tmp_path, monkeypatch):
     start, stop, epochs = UNetModule.training_step, [True], []
 
     def step(module, *batch):
@@ -106,7 +118,7 @@ def test_fit_resumes(run, tmp_path, monkeypatch):
     status, output, _ = run("fit", NAME, "--preset", "tiny", "--out", tmp_path)
     assert "Interrupted: kept the best weights" in output
     assert find_record(NAME, "tiny", tmp_path).metrics["interrupted"]
-    status, output, _ = run("fit", NAME, "--preset", "tiny", "--out", tmp_path, "--resume")
+    status, output, _ = run("fit", NAME, "--preset", "tiny", "--out", tmp_path)
     assert status == 0
     assert "epoch 2/2" in output
     assert epochs == [0, 0, 1, 1]  # the first epoch was not trained again
@@ -144,7 +156,7 @@ def test_evaluate_keeps_to_the_kind_of_data_that_the_record_had(run, tmp_path, p
         (("fit", NAME, "--preset", "tiny", "--source", "web"), ("unknown source 'web'", "synthetic")),
         (("fit", NAME, "--preset", "tiny", "--source", "local"), ("holds no Oxford-IIIT Pet", "S18_DATA")),
         (("fit", NAME, "--preset", "tiny", "--seeds", "0"), ("not 0", "use 1 or more")),
-        (("evaluate", NAME, "--preset", "tiny"), ("there is no record", f"fit {NAME} --preset tiny")),
+        (("evaluate", NAME, "--preset", "tiny"), ("there is no record", f"fit {NAME}")),
         (("evaluate", "unet"), ("unknown experiment 'unet'",)),
         (("run", "--only", "unet"), ("unknown experiment 'unet'",)),
     ],
@@ -182,7 +194,7 @@ def test_without_a_command_it_helps(run):
 def test_help(run):
     status, output, _ = run("fit", "--help")
     assert status == 0
-    for option in ("--preset", "--seeds", "--out", "--resume", "--source", "--retrain"):
+    for option in ("--preset", "--seeds", "--out", "--set", "--source", "--retrain"):
         assert option in output
 
 
@@ -198,20 +210,22 @@ def test_bench_prints_a_table_and_writes_json(run, monkeypatch, tmp_path):
     def measured(name: str) -> Measurement:
         return Measurement(f"about {name}", [{"way": "plain", "ratio": 1.0}, {"way": "ours", "ratio": 2.5}])
 
-    monkeypatch.setattr(bench, "measures", lambda: {name: partial(measured, name) for name in ("data", "swap")})
+    monkeypatch.setattr(bench, "measure_batches", lambda: measured("data"))
+    monkeypatch.setattr(bench, "measure_epochs", lambda: measured("epochs"))
+    monkeypatch.setattr(bench, "measure_swaps", lambda: measured("swap"))
     status, output, _ = run("bench", "--json", tmp_path / "new" / "bench.json")
     assert status == 0
     assert "data: about data" in output
     assert re.search(r"^ours +2.5$", output, re.MULTILINE)
     numbers = json.loads((tmp_path / "new" / "bench.json").read_text())
-    assert list(numbers) == ["device", "data", "swap"]
+    assert list(numbers) == ["device", "data", "epochs", "swap"]
     assert numbers["swap"]["rows"][1] == {"way": "ours", "ratio": 2.5}
     status, output, _ = run("bench", "swap")
     assert "about swap" in output
     assert "about data" not in output
     status, _, errors = run("bench", "speed")
     assert status == 2
-    assert_one_sentence(errors.removeprefix("error: ").strip(), "unknown measurement 'speed'", "data, swap")
+    assert_one_sentence(errors.removeprefix("error: ").strip(), "unknown measurement 'speed'", "data, epochs, swap")
 
 
 def test_swap_draws_the_composite_and_prints_the_agreement(run, tmp_path):
@@ -220,7 +234,7 @@ def test_swap_draws_the_composite_and_prints_the_agreement(run, tmp_path):
     status, output, errors = run("swap", "cvae-mnist", *options, tmp_path / "here" / "composite.png")
     assert (status, errors) == (0, "")
     metrics = find_record("cvae-mnist", "tiny", tmp_path / "runs").metrics
-    assert f"swap agreement {metrics['test']['swap_agreement']:.2%} over 9,000 swaps" in output
+    assert scores(output)["swap agreement"] == f"{metrics['test']['swap_agreement']:.4f}"
     assert Image.open(tmp_path / "here" / "composite.png").size[0] > 800
     run("swap", "cvae-mnist", *options, tmp_path / "again.png")
     run("swap", "cvae-mnist", *options, tmp_path / "other.png", "--seed", "1")
@@ -240,26 +254,8 @@ def test_swap_of_what_has_no_labels_or_no_record(run, tmp_path):
     assert not (tmp_path / "composite.png").exists()
 
 
-def test_readme_writes_between_its_marks_only(run, tmp_path):
-    file = tmp_path / "README.md"
-    start, end = "<!-- results {}: written by python -m s18_utils readme -->\nold\n", "<!-- end of results -->\nkept\n"
-    marks = "".join(start.format(family) + end for family in SCORES)
-    file.write_text("before\n" + marks + "after\n")
-    assert run("readme", file)[0] == 0
-    text = file.read_text()
-    assert text.startswith("before\n")
-    assert text.endswith("kept\nafter\n")
-    assert "old" not in text
-    assert "| experiment | mIoU |" in text
-    assert "| experiment | swap agreement |" in text
-    file.write_text("no marks here")
-    status, _, errors = run("readme", file)
+@pytest.mark.parametrize("file", ["composite.xyz", "composite"])
+def test_swap_into_what_is_no_picture(run, file):
+    status, _, errors = run("swap", "cvae-mnist", "--preset", "tiny", "--file", file)
     assert status == 2
-    assert_one_sentence(errors.removeprefix("error: ").strip(), "no marks")
-    assert file.read_text() == "no marks here"
-
-
-def test_the_readme_shows_the_records_of_the_repository(monkeypatch):
-    monkeypatch.setattr(tables, "PUBLISHED", ROOT / "figures")
-    text = (ROOT / "README.md").read_text()
-    assert insert_results(text) == text, "run `python -m s18_utils readme`"
+    assert_one_sentence(errors.removeprefix("error: ").strip(), "is no picture's name", ".png")

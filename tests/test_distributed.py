@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import listing
-from shared_run import PRESET, norm_by_image
+from shared_run import SETTINGS, norm_by_image
 from torch.nn.functional import cosine_similarity
 
-from s18_utils import trainer, training
-from s18_utils.experiments import EXPERIMENTS
+from s18_utils import fitting, records, training
+from s18_utils.experiments import build_settings, get_experiment
 from s18_utils.records import read_record
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,19 +82,22 @@ def numbers(scores: dict) -> dict[str, float]:
 def test_each_process_takes_its_share_of_the_same_batch(runs):
     (one,), (first, second) = notes(runs["one"]), notes(runs["two"])
     whole = one["batch"]
-    assert len(whole["image"]) == PRESET.batch_size
+    assert len(whole["image"]) == SETTINGS["batch_size"]
     for name in whole:
         shares = torch.stack((first["batch"][name], second["batch"][name]), dim=1).flatten(0, 1)
         assert torch.equal(shares, whole[name])
 
 
-def test_gradients_are_the_mean_of_both_shares(runs, monkeypatch):
+def test_gradients_are_the_mean_of_both_shares(runs, small, monkeypatch):
+    small(**SETTINGS)
+    data = {"classes": ("pet", "background", "border"), "channels": 3, "size": 32}
+    settings = build_settings(get_experiment(UNET), "tiny")
     shares = notes(runs["two"])
     monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", norm_by_image)
     own = []
     for share in shares:
         torch.manual_seed(0)
-        module = EXPERIMENTS[UNET].build(PRESET.module).to(memory_format=torch.channels_last)
+        module = records.build_module("unet", settings, data).to(memory_format=torch.channels_last)
         module.loss(module(share["batch"]["image"]), share["batch"]["mask"]).backward()
         own.append({name: parameter.grad for name, parameter in module.named_parameters()})
     assert own[0].keys() == shares[0]["gradients"].keys()
@@ -109,7 +112,7 @@ def test_gradients_are_the_mean_of_both_shares(runs, monkeypatch):
 def test_the_same_training_as_in_one_process(runs):
     """Only the order of sums differs; AdamW, whose first steps do not shrink with the gradient, may amplify that."""
     one, two = (read_record(runs[name] / "out" / UNET) for name in ("one", "two"))
-    assert len(one.history) == len(two.history) == PRESET.epochs
+    assert len(one.history) == len(two.history) == SETTINGS["epochs"]
     for before, after in zip(one.history, two.history, strict=True):
         assert before.keys() == after.keys()
         assert after == pytest.approx(before | {"seconds": after["seconds"]}, rel=1e-3)
@@ -132,11 +135,11 @@ def test_one_record_of_the_same_shape_is_written_once(runs):
 @pytest.mark.usefixtures("cpu")
 def test_the_whole_test_split_is_scored_and_no_image_twice(runs, small, monkeypatch):
     assert [note["tested"] for note in notes(runs["two"])] == [23, 22]
-    small(**vars(PRESET))
+    small(**SETTINGS)
     monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", norm_by_image)
-    monkeypatch.setattr(trainer, "precision", lambda: "32-true")
+    monkeypatch.setattr(fitting, "precision", lambda: "32-true")
     record = read_record(runs["two"] / "out" / UNET)
-    alone = training.score(record.model(), training.build_data(UNET, "tiny"))
+    alone = training.score_record(record, training.build_data(UNET, "tiny"))
     assert numbers(alone) == pytest.approx(numbers(record.metrics["test"]), rel=1e-5)
 
 
@@ -145,14 +148,19 @@ def test_torchrun_starts_a_conditional_vae(runs):
     out = runs["torchrun"] / "out"
     record = read_record(out / CVAE)
     assert record.metrics["device"].startswith("2 × ")
-    alone = training.score(training.load_trained(record, out), training.build_data(CVAE, "tiny"))
+    alone = training.score_record(record, training.build_data(CVAE, "tiny"))
     test = record.metrics["test"]
     assert alone.keys() == test.keys()
     # The tolerance is half precision's, in which a number may depend on how many are computed with it; the scores of
     # one process's share differ by ten times as much.
     whole, shared = ({key: value for key, value in one.items() if isinstance(value, float)} for one in (alone, test))
     assert shared == pytest.approx(whole, rel=2e-3)
-    assert sorted(path.name for path in out.iterdir()) == ["classifier-mnist", CVAE, "judge-mnist"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "classifier-mnist",
+        CVAE,
+        "judge-mnist",
+        "second-judge-mnist",
+    ]
 
 
 def test_a_loss_that_is_no_number_in_one_process_ends_all(runs):

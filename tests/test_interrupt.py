@@ -19,8 +19,9 @@ from conftest import (
 
 from s18_utils import training
 from s18_utils.errors import InputError
+from s18_utils.runs import locked
 from s18_utils.training import train_or_load
-from s18_utils.unet import UNetModule
+from s18_utils.unet.module import UNetModule
 
 NAME = "unet-maxpool-transpose-bce"
 DICE = "unet-strided-upsample-dice"
@@ -34,10 +35,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(small, tmp_path, monkeypat
     whole = train_or_load(name, "tiny", out=tmp_path / "whole")
     for epoch in (1, 2):
         interrupt_in(monkeypatch, UNetModule, epoch, batch=1)
-        stopped = train_or_load(name, "tiny", out=tmp_path / "cut", resume=epoch > 1)
+        stopped = train_or_load(name, "tiny", out=tmp_path / "cut")
         assert stopped.metrics["interrupted"]
         assert [row["epoch"] for row in stopped.history] == list(range(1, epoch + 1))
-    resumed = train_or_load(name, "tiny", out=tmp_path / "cut", resume=True)
+    resumed = train_or_load(name, "tiny", out=tmp_path / "cut")
     assert not resumed.metrics["interrupted"]
     assert without_seconds(resumed.history) == without_seconds(whole.history)
     assert equal(weights(resumed), weights(whole))
@@ -57,11 +58,9 @@ def test_an_interrupt_keeps_a_usable_record(small, tmp_path, monkeypatch, traine
     best = max(record.history, key=lambda row: row["val_mean_iou"])
     assert record.metrics["validation"]["val_mean_iou"] == best["val_mean_iou"]
     data = training.build_data(NAME, "tiny")
-    assert training.score(record.model(), data) == record.metrics["test"]
-    # It is shown again as it is, unless the run is resumed.
-    assert train_or_load(NAME, "tiny", out=tmp_path).metrics["interrupted"]
+    assert training.score_record(record, data) == record.test
     assert trained == [0]
-    assert not train_or_load(NAME, "tiny", out=tmp_path, resume=True).metrics["interrupted"]
+    assert not train_or_load(NAME, "tiny", out=tmp_path).metrics["interrupted"]
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ def test_an_interrupt_in_the_first_epoch_of_a_later_seed_keeps_the_earlier_ones(
     assert record.metrics["interrupted"]
     assert record.metrics["seeds"] == [0]
     monkeypatch.setattr(UNetModule, "training_step", steps)
-    resumed = train_or_load(NAME, "tiny", seeds=3, out=tmp_path, resume=True)
+    resumed = train_or_load(NAME, "tiny", seeds=3, out=tmp_path)
     assert resumed.metrics["seeds"] == [0, 1, 2]
     assert without_seconds(resumed.history[:2]) == without_seconds(record.history)
     assert {row["seconds"] for row in resumed.history[:2]} == {
@@ -117,16 +116,16 @@ def test_an_interrupt_while_scoring_loses_no_training(tmp_path, monkeypatch, cap
     with pytest.raises(KeyboardInterrupt):
         train_or_load(NAME, "tiny", out=tmp_path)
     assert signal.getsignal(signal.SIGINT) is handler
-    assert "resume to go on" in capsys.readouterr().out
+    assert "run this again to go on" in capsys.readouterr().out
     monkeypatch.setattr(UNetModule, "test_step", step)
     interrupt_in(monkeypatch, UNetModule, 0, batch=1)
     interrupt_in(monkeypatch, UNetModule, 1, batch=1)
-    record = train_or_load(NAME, "tiny", out=tmp_path, resume=True)  # trains no step more
+    record = train_or_load(NAME, "tiny", out=tmp_path)  # trains no step more
     assert not record.metrics["interrupted"]
     assert record.metrics["epochs"] == 2
 
 
-@pytest.mark.parametrize("change", [{"epochs": 5}, {"module": {"width": 6, "learning_rate": 4e-3}}, {"limit": 20}])
+@pytest.mark.parametrize("change", [{"epochs": 5}, {"width": 6}, {"limit": 20}])
 def test_a_run_cannot_be_resumed_as_another(small, tmp_path, monkeypatch, change):
     small(epochs=3)
     interrupt_in(monkeypatch, UNetModule, 1, batch=1)
@@ -134,10 +133,10 @@ def test_a_run_cannot_be_resumed_as_another(small, tmp_path, monkeypatch, change
     before = listing(tmp_path)
     small(**{"epochs": 3, **change})
     with pytest.raises(InputError) as caught:
-        train_or_load(NAME, "tiny", out=tmp_path, resume=True)
-    assert_one_sentence(str(caught.value), f"had another {next(iter(change))}", "start again without resume")
+        train_or_load(NAME, "tiny", out=tmp_path)
+    assert_one_sentence(str(caught.value), f"{next(iter(change))}=", "retrain")
     assert listing(tmp_path) == before
-    assert not train_or_load(NAME, "tiny", out=tmp_path).metrics["interrupted"]
+    assert not train_or_load(NAME, "tiny", out=tmp_path, retrain=True).metrics["interrupted"]
 
 
 def test_starting_again_forgets_an_interrupted_run(small, tmp_path, monkeypatch):
@@ -149,7 +148,24 @@ def test_starting_again_forgets_an_interrupted_run(small, tmp_path, monkeypatch)
     assert [row["epoch"] for row in again.history] == [1]
 
 
-def test_resume_with_nothing_to_resume_trains(tmp_path, trained):
-    assert train_or_load(NAME, "tiny", out=tmp_path, resume=True).metrics["epochs"] == 2
-    train_or_load(NAME, "tiny", out=tmp_path, resume=True)
-    assert trained == [0]
+def test_another_process_at_the_same_training_is_refused(tmp_path):
+    partial = tmp_path / f".{NAME}.training"
+    with locked(partial), pytest.raises(InputError) as caught:
+        train_or_load(NAME, "tiny", out=tmp_path)
+    assert_one_sentence(str(caught.value), f"process {os.getpid()} on", "is training in", "wait for it")
+    assert train_or_load(NAME, "tiny", out=tmp_path).metrics["epochs"] == 2  # the lock is gone with its holder
+
+
+@on_cpu
+@pytest.mark.parametrize("spoil", [b"", b"not a checkpoint"])
+def test_a_spoilt_checkpoint_costs_one_epoch(small, tmp_path, monkeypatch, capsys, spoil):
+    small(epochs=4)
+    whole = train_or_load(NAME, "tiny", out=tmp_path / "whole")
+    interrupt_in(monkeypatch, UNetModule, 3, batch=1)
+    train_or_load(NAME, "tiny", out=tmp_path / "cut")
+    newest = max((tmp_path / "cut" / f".{NAME}.training" / "seed-0").glob("epoch-*.ckpt"))
+    newest.write_bytes(spoil or newest.read_bytes()[:1000])
+    resumed = train_or_load(NAME, "tiny", out=tmp_path / "cut")
+    assert "going on from the epoch before" in capsys.readouterr().out
+    assert without_seconds(resumed.history) == without_seconds(whole.history)
+    assert equal(weights(resumed), weights(whole))

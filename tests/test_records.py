@@ -11,23 +11,31 @@ from safetensors.torch import load_file, save_file
 
 from s18_utils import records, training
 from s18_utils.errors import InputError
-from s18_utils.records import Record, find_record, load_model, read_record, summarise, write_record
-from s18_utils.unet import UNetModule
+from s18_utils.experiments import build_settings, get_experiment
+from s18_utils.fitting import PACKAGES, describe_surroundings, find_commit, summarise_seeds
+from s18_utils.records import Record, build_module, find_record, find_records, load_model, read_record, write_record
+from s18_utils.unet.module import UNetModule
 
 NAME = "unet-maxpool-transpose-bce"
-SETTINGS = {"width": 4, "learning_rate": 4e-3}
 pytestmark = pytest.mark.usefixtures("small")
 
 
 def new_module() -> UNetModule:
     torch.manual_seed(0)
-    return UNetModule("maxpool", "transpose", "ce", **SETTINGS)
+    data = {"classes": ("pet", "background", "border"), "channels": 3, "size": 32}
+    return build_module("unet", build_settings(get_experiment(NAME), "tiny"), data)
+
+
+def config(**changes) -> dict:
+    """What a run of the experiment leaves in `config.json`."""
+    settings = build_settings(get_experiment(NAME), "tiny").model_dump(mode="json")
+    return {"experiment": NAME, "family": "unet", "name": None, "changes": {}, "settings": settings | changes}
 
 
 def keep(folder, history=None, **changes) -> Record:
     """Writes a made-up record of an untrained model."""
     record = Record(folder, sample_metrics(**changes), history or sample_history())
-    return write_record(record, {"module": SETTINGS}, new_module().state_dict(), {"curves": Figure()})
+    return write_record(record, config(), new_module().state_dict(), {"curves": Figure()})
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
@@ -38,7 +46,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     assert [{name: type(value) for name, value in row.items()} for row in read.history] == [
         {name: type(value) for name, value in row.items()} for row in written.history
     ]
-    assert read.config == {"module": SETTINGS}
+    assert read.config == config()
     assert read.has_weights
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [NAME]
 
@@ -80,10 +88,10 @@ def test_the_model_reproduces_the_recorded_scores():
     record = training.train_or_load(NAME, "tiny")
     model = read_record(record.folder).model()
     assert not model.training
-    again = training.score(model, training.build_data(NAME, "tiny"))
+    again = training.score_module(model, training.build_data(NAME, "tiny"))
     assert again == record.metrics["test"]
     # An untrained model of the same shape does not.
-    assert training.score(new_module(), training.build_data(NAME, "tiny")) != record.metrics["test"]
+    assert training.score_module(new_module(), training.build_data(NAME, "tiny")) != record.metrics["test"]
 
 
 def test_the_model_has_the_weights(tmp_path):
@@ -120,10 +128,10 @@ def flip_header(folder):
 
 
 MISFITS = {
-    "other width": change_json("config.json", module={"width": 8}),
-    "unknown setting": change_json("config.json", module={"width": 4, "depth": 5}),
-    "no settings": damage("config.json", b"{}"),
-    "another up-sampling": change_json("metrics.json", experiment="unet-strided-upsample-dice"),
+    "other width": lambda folder: change_json("config.json", settings=config(width=8)["settings"])(folder),
+    "another up-sampling": lambda folder: change_json("config.json", settings=config(up="bilinear")["settings"])(
+        folder
+    ),
     "a weight missing": drop_weight,
     "weights damaged": flip_header,
     "weights empty": damage("weights.safetensors", b""),
@@ -141,6 +149,38 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, misfit):
     assert listing(tmp_path) == before
 
 
+def test_a_record_of_an_older_block_says_which_settings_it_lacks(tmp_path):
+    folder = keep(tmp_path / NAME).folder
+    settings = config()["settings"]
+    del settings["skip"], settings["zoom"]
+    change_json("config.json", settings=settings)(folder)
+    with pytest.raises(InputError) as caught:
+        read_record(folder).model()
+    assert_one_sentence(str(caught.value), f"the settings in {folder} lack skip, zoom", "train again")
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [({"width": "huge"}, "width can't be 'huge'"), ({"depth": 5}, "hold an unknown depth"), ({"width": 0}, "width")],
+)
+def test_settings_edited_by_hand_into_something_else_are_refused(tmp_path, change, part):
+    folder = keep(tmp_path / NAME).folder
+    change_json("config.json", settings=config(**change)["settings"])(folder)
+    with pytest.raises(InputError) as caught:
+        read_record(folder).model()
+    assert_one_sentence(str(caught.value), part)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.0])
+def test_weights_that_are_no_weights_are_refused(tmp_path, value):
+    record = keep(tmp_path / NAME)
+    file = record.folder / "weights.safetensors"
+    save_file({name: torch.full_like(tensor, value) for name, tensor in load_file(file).items()}, file)
+    with pytest.raises(InputError) as caught:
+        record.model()
+    assert_one_sentence(str(caught.value), "not finite or all zero", f"train {NAME} again")
+
+
 def test_a_record_without_weights_says_so(tmp_path):
     record = keep(tmp_path / NAME)
     (record.folder / "weights.safetensors").unlink()
@@ -149,7 +189,7 @@ def test_a_record_without_weights_says_so(tmp_path):
         record.model()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"not json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00", b"not json"])
 @pytest.mark.parametrize("name", ["metrics.json", "config.json"])
 def test_damaged_json_is_named(tmp_path, name, content):
     folder = keep(tmp_path / NAME).folder
@@ -196,7 +236,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError) as caught:
         keep(tmp_path / "file" / "runs" / NAME)
-    assert_one_sentence(str(caught.value), "can't write to", "choose another folder with --out or S18_RUNS")
+    assert_one_sentence(str(caught.value), "can't write to", "choose another folder with out=, --out or S18_RUNS")
 
 
 def test_where_a_record_is_looked_for(tmp_path, monkeypatch):
@@ -214,8 +254,47 @@ def test_where_a_record_is_looked_for(tmp_path, monkeypatch):
     assert find_record(NAME, "tiny", chosen) is None  # a folder that was named is the only one
     keep(chosen / NAME, epochs=3)
     assert find_record(NAME, "tiny", chosen).metrics["epochs"] == 3
-    with pytest.raises(InputError, match="unknown experiment"):
-        find_record("unet", "tiny")
+    keep(published / "tiny" / NAME, epochs=5)  # where another preset has taken the first place
+    keep(published / NAME, epochs=6, preset="full")
+    monkeypatch.setenv("S18_RUNS", str(tmp_path / "empty"))
+    assert find_record(NAME, "tiny").metrics["epochs"] == 5
+    assert find_record(NAME, "full").metrics["epochs"] == 6
+
+
+def test_a_comparison_is_never_empty(tmp_path, monkeypatch):
+    other = "unet-strided-upsample-dice"
+    monkeypatch.setattr(records, "PUBLISHED", tmp_path / "published")
+    keep(tmp_path / "published" / NAME, preset="quick")
+    keep(tmp_path / "published" / other, preset="quick", experiment=other)
+    keep(tmp_path / "runs" / "full" / other, preset="full", experiment=other)
+    found = find_records([NAME, other, "unet-maxpool-transpose-dice"], "full")
+    assert [(record.experiment, record.preset) for record in found] == [(NAME, "quick"), (other, "full")]
+
+
+def test_a_name_that_metrics_lack_is_said(tmp_path):
+    folder = keep(tmp_path / NAME).folder
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["seeds"], metrics["test"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(InputError) as caught:
+        read_record(folder)
+    assert_one_sentence(str(caught.value), "lacks seeds, test", f"delete {folder} and train again")
+
+
+def test_a_record_that_cannot_be_moved_aside_stands(tmp_path, monkeypatch):
+    record = keep(tmp_path / "runs" / NAME)
+    before = listing(tmp_path)
+    rename = type(tmp_path).rename
+
+    def refuse(path, target):
+        if path == record.folder:
+            raise PermissionError(13, "the file is in use")
+        return rename(path, target)
+
+    monkeypatch.setattr(type(tmp_path), "rename", refuse)
+    with pytest.raises(InputError, match="the file is in use"):
+        keep(tmp_path / "runs" / NAME, epochs=99)
+    assert listing(tmp_path) == before
 
 
 def test_load_model(tmp_path):
@@ -236,17 +315,17 @@ def test_the_title_says_synthetic(tmp_path, source, synthetic):
 
 def test_mean_and_spread_by_hand():
     results = [{"a": 1.0, "b": {"c": 2.0}, "m": [[0.0, 4.0]]}, {"a": 3.0, "b": {"c": 8.0}, "m": [[1.0, 4.0]]}]
-    mean, spread = summarise(results)
+    mean, spread = summarise_seeds(results)
     assert mean == {"a": 2.0, "b": {"c": 5.0}, "m": [[0.5, 4.0]]}
     assert (spread["a"], spread["b"]["c"]) == pytest.approx((2**0.5, 18**0.5))
     assert spread["m"][0] == pytest.approx([0.5**0.5, 0])
-    assert summarise(results[:1]) == (results[0], {})
+    assert summarise_seeds(results[:1]) == (results[0], {})
 
 
 def test_the_surroundings_name_versions_and_commit():
-    around = records.surroundings()
+    around = describe_surroundings()
     assert around["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert set(around["versions"]) == {"python", *records.PACKAGES}
+    assert set(around["versions"]) == {"python", *PACKAGES}
     assert around["commit"]
 
 
@@ -254,4 +333,4 @@ def test_without_git_the_version_stands_for_the_commit(monkeypatch):
     from s18_utils import __version__
 
     monkeypatch.setenv("PATH", "")
-    assert records.commit() == __version__
+    assert find_commit() == __version__

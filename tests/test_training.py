@@ -17,17 +17,18 @@ from conftest import (
     without_seconds,
 )
 
-from s18_utils import presets, records, trainer, training
+from s18_utils import device as devices
+from s18_utils import records, training
 from s18_utils.data import pets
 from s18_utils.data.batches import StoreData
 from s18_utils.device import device
 from s18_utils.errors import InputError
-from s18_utils.experiments import EXPERIMENTS
-from s18_utils.progress import FiniteLoss, History
-from s18_utils.records import Record, write_record
-from s18_utils.seed_run import halved
+from s18_utils.experiments import EXPERIMENTS, PRESETS, build_settings
+from s18_utils.fitting import to_half
+from s18_utils.records import Record, build_module, write_record
+from s18_utils.report.progress import FiniteLoss, History
 from s18_utils.training import train_or_load
-from s18_utils.unet import UNetModule
+from s18_utils.unet.module import UNetModule
 
 NAME = "unet-maxpool-transpose-bce"
 DICE = "unet-strided-upsample-dice"
@@ -51,7 +52,11 @@ def test_a_run_from_end_to_end(name, tmp_path, capsys):
     metrics = record.metrics
     assert metrics["data"] == {
         "name": "pets",
+        "title": "Oxford-IIIT Pet",
         "source": "synthetic",
+        "official": 3680,
+        "classes": ["pet", "background", "border"],
+        "channels": 3,
         "size": 32,
         "train": 22,
         "val": 2,
@@ -70,8 +75,10 @@ def test_a_run_from_end_to_end(name, tmp_path, capsys):
     assert metrics["validation"] == {key: value for key, value in best.items() if key.startswith("val_")}
     output = capsys.readouterr().out
     assert "Synthetic pets, drawn by s18_utils, no photographs: 22 training" in output
-    model = UNetModule(**EXPERIMENTS[name].model, width=4)
-    assert record.model().load_state_dict(model.state_dict())  # the experiment's own variant
+    hparams = record.model().hparams
+    assert {key: hparams[key] for key in ("down", "up", "loss")} == {
+        key: EXPERIMENTS[name].block[key] for key in ("down", "up", "loss")
+    }
 
 
 def test_a_record_is_loaded_instead_of_trained_again(trained, tmp_path, capsys):
@@ -97,18 +104,54 @@ def test_runs_are_kept_by_preset_unless_told_otherwise(tmp_path):
     assert train_or_load(NAME, "tiny").folder == tmp_path / "runs" / "tiny" / NAME
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"epochs": 1}, {"module": {"width": 6, "learning_rate": 4e-3}}, {"size": 16}, {"limit": 20}, {"batch_size": 4}],
-    ids=lambda change: next(iter(change)),
-)
-def test_other_settings_are_trained_anew(small, trained, tmp_path, change):
-    train_or_load(NAME, "tiny", out=tmp_path)
-    preset = small(**change)
-    record = train_or_load(NAME, "tiny", out=tmp_path)
+@pytest.mark.parametrize("change", [{"epochs": 1}, {"width": 6}, {"size": 16}, {"limit": 20}, {"batch_size": 4}])
+def test_a_variant_is_kept_beside_the_first(trained, tmp_path, change):
+    first = train_or_load(NAME, "tiny", out=tmp_path)
+    variant = train_or_load(NAME, "tiny", out=tmp_path, **change)
     assert trained == [0, 0]
-    assert record.metrics["epochs"] == preset.epochs
-    assert record.config["module"] == preset.module
+    [(name, value)] = change.items()
+    assert names(tmp_path) == [NAME, f"{NAME}+{name}={value}"]
+    assert (variant.changes, first.changes) == (change, {})
+    assert getattr(variant.settings, name) == value
+    assert variant.label().endswith(f", {name}={value}")
+    assert train_or_load(NAME, "tiny", out=tmp_path, **change).metrics == variant.metrics
+    assert trained == [0, 0]
+
+
+def test_a_change_to_what_it_is_anyway_is_no_variant(trained, tmp_path):
+    train_or_load(NAME, "tiny", out=tmp_path)
+    assert train_or_load(NAME, "tiny", out=tmp_path, width=4).folder == tmp_path / NAME
+    assert trained == [0]
+
+
+def test_a_variant_with_a_name_of_its_own(trained, tmp_path):
+    record = train_or_load(NAME, "tiny", out=tmp_path, up="bilinear", name="the assignment's run 1")
+    assert record.folder == tmp_path / f"{NAME}+the assignment's run 1"
+    assert record.title().startswith("UNet: max pooling, transposed convolution, cross-entropy, the assignment's run 1")
+    assert record.model().hparams.up == "bilinear"
+    with pytest.raises(InputError) as caught:
+        train_or_load(NAME, "tiny", out=tmp_path, up="bilinear", width=6, name="the assignment's run 1")
+    assert_one_sentence(str(caught.value), "width=4 instead of 6", "a name of its own", "retrain")
+    assert trained == [0]
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "..\\x", "x" * 200, "a:b", "new\nline"])
+def test_a_name_that_is_no_file_name_is_refused(tmp_path, name):
+    with pytest.raises(InputError) as caught:
+        train_or_load(NAME, "tiny", out=tmp_path / "out", name=name)
+    assert_one_sentence(str(caught.value), "can't be a folder's name")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_block_does_not_overwrite_what_is_there(small, trained, tmp_path):
+    train_or_load(NAME, "tiny", out=tmp_path)
+    before = listing(tmp_path)
+    small(epochs=1)
+    with pytest.raises(InputError) as caught:
+        train_or_load(NAME, "tiny", out=tmp_path)
+    assert_one_sentence(str(caught.value), "epochs=2 instead of 1", "replace that one with retrain")
+    assert listing(tmp_path) == before
+    assert train_or_load(NAME, "tiny", out=tmp_path, retrain=True).metrics["epochs"] == 1
 
 
 def test_another_experiment_has_a_record_of_its_own(trained, tmp_path):
@@ -124,7 +167,7 @@ def test_other_data_are_trained_on_anew(trained, tmp_path, pets_folder, small):
     train_or_load(NAME, "tiny", out=tmp_path / "a", source="torchvision")  # the same bytes by another way
     assert trained == [0]
     (pets_folder / "annotations" / "trainval.txt").write_text("train_0 1 1 1\ntrain_1 1 1 1\ntrain_2 1 1 1\n")
-    record = train_or_load(NAME, "tiny", out=tmp_path / "a")
+    record = train_or_load(NAME, "tiny", out=tmp_path / "a", retrain=True)
     assert trained == [0, 0]
     assert record.metrics["data"]["train"] == 2
 
@@ -148,16 +191,26 @@ def test_without_data_a_record_from_real_data_serves(trained, tmp_path, pets_fol
     assert trained == [0, 0]
 
 
-def test_a_record_of_another_preset_is_not_overwritten(small, trained, tmp_path, monkeypatch):
+def test_a_record_of_another_preset_is_not_overwritten(trained, tmp_path):
     train_or_load(NAME, "tiny", out=tmp_path)
-    monkeypatch.setitem(presets.PRESETS["unet"], "quick", presets.PRESETS["unet"]["tiny"])
     before = listing(tmp_path)
     with pytest.raises(InputError) as caught:
         train_or_load(NAME, "quick", out=tmp_path)
     assert_one_sentence(str(caught.value), "holds a record of preset tiny", "choose another folder")
     assert listing(tmp_path) == before
     assert trained == [0]
-    assert train_or_load(NAME, "quick", out=tmp_path, retrain=True).metrics["preset"] == "quick"
+    assert train_or_load(NAME, "quick", out=tmp_path, retrain=True).preset == "quick"
+
+
+def test_what_is_no_record_is_not_replaced(tmp_path):
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError) as caught:
+        train_or_load(NAME, "tiny", out=tmp_path, retrain=True)
+    assert_one_sentence(str(caught.value), "is no record of this package", "move it away")
+    assert listing(tmp_path) == {NAME: None, f"{NAME}/thesis.txt": b"years of work"} | {
+        key: value for key, value in listing(tmp_path).items() if key.startswith("runs")
+    }
 
 
 @on_cpu
@@ -209,7 +262,7 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch, epoch, val
 
 
 def test_a_loss_that_blows_up_by_itself_ends_the_run(small, tmp_path):
-    small(module={"width": 4, "learning_rate": 1e30}, epochs=3)
+    small(learning_rate=1e30, epochs=3)
     with pytest.raises(FloatingPointError, match="train again with a learning rate below 1e\\+30"):
         train_or_load(DICE, "tiny", out=tmp_path)
 
@@ -239,7 +292,7 @@ def test_the_best_epochs_weights_are_kept(small, tmp_path, monkeypatch, best):
         score = 0.9 if epoch == best else 0.1 * epoch
         module.trainer.callback_metrics["val_mean_iou"] = torch.tensor(score)
         module.log("val_mean_iou_made_up", score)
-        caught[epoch] = {name: halved(tensor.clone()) for name, tensor in module.state_dict().items()}
+        caught[epoch] = {name: to_half(tensor.clone()) for name, tensor in module.state_dict().items()}
 
     @contextlib.contextmanager
     def made_up():
@@ -275,7 +328,7 @@ def test_history_survives_as_a_callback(tmp_path):
     history.total = 3
     assert history.state_dict()["rows"] == history.rows
     assert history.last_line() == "title: epoch 1/3, 1.2 s, train loss 0.5, val loss 0.25"
-    page = history.html()
+    page = history.to_html()
     assert page.count("<tr>") == 2
     assert "<td>1 / 3</td><td>1.2</td><td>0.5000</td><td>0.2500</td>" in page
 
@@ -292,7 +345,7 @@ def constant_background(data: StoreData) -> float:
 
 
 def learns(small, tmp_path, least: float, **settings) -> None:
-    small(size=48, epochs=6, batch_size=16, limit=400, module={"width": 8, "learning_rate": 8e-3}, **settings)
+    small(size=48, epochs=6, batch_size=16, limit=400, width=8, learning_rate=8e-3, **settings)
     data = training.build_data(DICE, "tiny")
     record = train_or_load(DICE, "tiny", out=tmp_path)
     assert record.metrics["test"]["mean_iou"] > constant_background(data) + least
@@ -326,45 +379,84 @@ def test_a_wrong_name_or_number_is_refused(tmp_path, arguments, parts):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"wdith": 8}, (f"{NAME} has no setting wdith", "its settings are data, source", "width", "colour")),
+        ({"judge.epochs": 2}, ("has no setting judge.epochs",)),
+        ({"width": "wide"}, ("width can't be 'wide'", "integer")),
+        ({"width": 3}, ("width can't be 3", "multiple of 2")),
+        ({"epochs": 0}, ("epochs can't be 0", "greater than or equal to 1")),
+        ({"learning_rate": math.nan}, ("learning_rate can't be nan", "finite")),
+        ({"loss": "focal"}, ("loss can't be 'focal'", "'ce' or 'dice'")),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_is_refused_before_anything_is_written(tmp_path, change, parts):
+    with pytest.raises(InputError) as caught:
+        train_or_load(NAME, "tiny", out=tmp_path / "out", **change)
+    assert_one_sentence(str(caught.value), *parts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_little_memory_is_one_sentence_that_names_the_setting(tmp_path, monkeypatch):
+    def step(self, batch, batch_idx):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(UNetModule, "training_step", step)
+    with pytest.raises(InputError) as caught:
+        train_or_load(NAME, "tiny", out=tmp_path)
+    assert_one_sentence(str(caught.value), "does not hold a batch of 8 images", "use batch_size=4")
+
+
 def test_the_preset_comes_from_the_environment_or_the_device(monkeypatch):
-    assert presets.default_preset() == ("full" if device().type == "cuda" else "quick")
+    assert records.default_preset() == ("quick" if device().type == "cpu" else "full")
     monkeypatch.setenv("S18_PRESET", "tiny")
-    assert presets.default_preset() == "tiny"
+    assert records.default_preset() == "tiny"
     monkeypatch.setenv("S18_PRESET", "huge")
     with pytest.raises(InputError, match="unknown preset 'huge': choose one of tiny, quick, full"):
-        presets.default_preset()
+        records.default_preset()
 
 
 def test_published_weights_at_full_make_full_the_preset(monkeypatch, tmp_path):
-    monkeypatch.setattr(presets, "device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(presets, "PUBLISHED", tmp_path)
+    monkeypatch.setattr(records, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(records, "PUBLISHED", tmp_path)
     for preset, kept, expected in (("full", "kept", "full"), ("quick", "kept", "quick"), ("full", "", "quick")):
         write_record(Record(tmp_path / NAME, sample_metrics(preset=preset), sample_history()), {}, {}, {})
         if kept:
             (tmp_path / NAME / "weights.safetensors").touch()
-        assert presets.default_preset(NAME) == expected
-        assert presets.default_preset() == presets.default_preset("unet-strided-upsample-dice") == "quick"
+        assert records.default_preset(NAME) == expected
+        assert records.default_preset() == records.default_preset("unet-strided-upsample-dice") == "quick"
 
 
-def test_every_preset_of_the_unets_can_be_built():
-    for preset in presets.PRESET_NAMES:
-        for name in UNETS:
-            settings = presets.get_preset(name, preset)
-            with torch.device("meta"):
-                module = EXPERIMENTS[name].build(settings.module)
-            assert module.hparams["learning_rate"] == settings.module["learning_rate"]
-    assert presets.get_preset(NAME, "full").module["width"] == 64
+def test_a_gpu_of_any_kind_chooses_full(monkeypatch):
+    for kind in ("cuda", "mps"):
+        monkeypatch.setattr(records, "device", lambda kind=kind: torch.device(kind))
+        assert records.default_preset() == "full"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_experiment_can_be_built_at_every_preset(preset):
+    for name, spec in EXPERIMENTS.items():
+        settings = build_settings(spec, preset)
+        images = {"mnist": (1, 28), "cifar10": (3, 32)}.get(settings.data, (3, 64))
+        data = {"classes": tuple("0123456789"), "channels": images[0], "size": images[1]}
+        with torch.device("meta"):
+            module = build_module(spec.family, settings, data)
+        assert module.hparams["learning_rate"] == settings.learning_rate, name
 
 
 def test_precision_is_one_that_the_device_has(monkeypatch):
-    assert trainer.precision() in ("bf16-mixed", "16-mixed", "32-true")
-    monkeypatch.setattr(trainer, "device", lambda: torch.device("cpu"))
+    assert devices.precision() in ("bf16-mixed", "16-mixed", "32-true")
+    monkeypatch.setattr(devices, "device", lambda: torch.device("cpu"))
     for name in ("avx512_bf16", "amx_tile"):
         monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda: False, raising=False)
-    assert trainer.precision() == "32-true"
+    assert devices.precision() == "32-true"
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert trainer.precision() == "bf16-mixed"
-    monkeypatch.setattr(trainer, "device", lambda: torch.device("cuda"))
+    assert devices.precision() == "bf16-mixed"
+    monkeypatch.setattr(devices, "device", lambda: torch.device("mps"))
+    assert devices.precision() == "32-true"
+    monkeypatch.setattr(devices, "device", lambda: torch.device("cuda"))
     for capability, precision in (((9, 0), "bf16-mixed"), ((8, 0), "bf16-mixed"), ((7, 5), "16-mixed")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda gpu, capability=capability: capability)
-        assert trainer.precision() == precision
+        assert devices.precision() == precision

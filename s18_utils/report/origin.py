@@ -1,0 +1,28 @@
+"""One sentence on where a record's numbers come from."""
+
+from s18_utils.records import Record
+
+
+def describe_origin(record: Record) -> str:
+    """One sentence on where a record's numbers come from."""
+    metrics, data = record.metrics, record.data
+    seeds = f"seed {metrics['seeds'][0]}" if len(metrics["seeds"]) == 1 else f"{len(metrics['seeds'])} seeds"
+    return (
+        f"{describe_share(record)}, from {data['source']}, fingerprint {data['fingerprint']}: {data['train']:,} to train "
+        f"on, {data['val']:,} to choose the epoch by, {data['test']:,} test images, at {data['size']} px; "
+        f"preset {record.preset}, {metrics['epochs']} epochs, {seeds}, {metrics['seconds']:.0f} s on "
+        f"{metrics['device']} in {metrics['precision']}; "
+        f"commit {metrics['commit']}, torch {metrics['versions']['torch']}"
+        + ("; interrupted" if metrics["interrupted"] else "")
+    )
+
+
+def describe_share(record: Record) -> str:
+    """How much of which data set a record was made from."""
+    data = record.data
+    if record.synthetic:
+        return f"synthetic {data['title']}"
+    images = data["train"] + data["val"]
+    if not data["official"]:
+        return f"{data['title']}, {images:,} training images"
+    return f"{data['title']}, {images:,} of the {data['official']:,} official training images"

@@ -1,0 +1,135 @@
+"""What is shown while a model trains, and the history that is kept of it; of several processes the first one speaks."""
+
+import math
+import sys
+import time
+from html import escape
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this (JupyterLab, Colab, Kaggle, nbclient), not a terminal."""
+    if "IPython" not in sys.modules:
+        return False
+    return getattr(sys.modules["IPython"].get_ipython(), "kernel", None) is not None
+
+
+@rank_zero_only
+def display_message(message: str, warning: bool = False) -> None:
+    """One sentence: a line in a terminal, a box in a notebook, coloured where it warns."""
+    if in_notebook():
+        from IPython.display import display
+
+        colour = "#e69f00" if warning else "#8888"
+        box = f"border-left: 4px solid {colour}; padding: 0.3em 0.8em; margin: 0.3em 0"
+        display({"text/html": f"<div style='{box}'>{escape(message)}</div>", "text/plain": message}, raw=True)
+    else:
+        print(message, flush=True)
+
+
+class History(L.Callback):
+    """Keeps a row of numbers for each epoch and displays it: a growing table in a notebook, a line elsewhere.
+
+    The rows travel in checkpoints, so that a resumed run has those from before.
+    """
+
+    def __init__(self, title: str, seed: int):
+        self.title, self.seed, self.rows = title, seed, []
+        self.handle = None  # of the notebook's table
+
+    def state_dict(self) -> dict:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.rows = list(state["rows"])
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.total = trainer.max_epochs
+        self.display_rows()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        scores = {name: metrics[name].item() for name in sorted(metrics, key=lambda name: name.startswith("val"))}
+        seconds = round(time.perf_counter() - self.started, 2)
+        self.rows.append({"seed": self.seed, "epoch": trainer.current_epoch + 1, "seconds": seconds, **scores})
+        self.display_rows()
+
+    @rank_zero_only
+    def display_rows(self) -> None:
+        """Updates the table, or prints the last row."""
+        if in_notebook():
+            from IPython.display import display
+
+            content = {"text/html": self.to_html(), "text/plain": self.last_line()}
+            if self.handle is None:
+                self.handle = display(content, raw=True, display_id=True)
+            else:
+                self.handle.update(content, raw=True)
+        elif self.rows and not sys.stdout.isatty():
+            print(self.last_line(), flush=True)
+
+    def last_line(self) -> str:
+        """The newest row as text."""
+        if not self.rows:
+            return f"{self.title}: training, {self.total} epochs"
+        row = self.rows[-1]
+        scores = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores_of(row).items())
+        return f"{self.title}: epoch {row['epoch']}/{self.total}, {row['seconds']:.1f} s, {scores}"
+
+    def to_html(self) -> str:
+        """All rows as a table."""
+        # A score may join in after some epochs, as a loss term does that is warmed up.
+        names = list(dict.fromkeys(name for row in reversed(self.rows) for name in scores_of(row)))
+        head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in ["epoch", "seconds", *names])
+        body = "".join(
+            f"<tr><td>{row['epoch']} / {self.total}</td><td>{row['seconds']:.1f}</td>"
+            + "".join(f"<td>{row[name]:.4f}</td>" if name in row else "<td></td>" for name in names)
+            + "</tr>"
+            for row in self.rows
+        )
+        waiting = "" if self.rows else f"<p>training, {self.total} epochs …</p>"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<b>{escape(self.title)}</b>, seed {self.seed}{waiting}{table}"
+
+
+def scores_of(row: dict) -> dict[str, float]:
+    """A history row without what identifies it."""
+    return {name: value for name, value in row.items() if name not in ("seed", "epoch", "seconds")}
+
+
+class FiniteLoss(L.Callback):
+    """Stops a run whose loss is no longer finite, with a sentence that says what to do.
+
+    On a CPU after the step in which it happened. Reading a value makes a GPU wait, and processes that share a run have
+    to stop together, so there it is noted in the step and read when the epoch ends.
+    """
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.finite_steps = torch.zeros((), dtype=torch.long, device=module.device)
+        self.loss = torch.zeros((), device=module.device)
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs, batch, batch_idx: int) -> None:
+        finite_so_far = torch.isfinite(self.loss)
+        self.finite_steps += finite_so_far
+        self.loss = torch.where(finite_so_far, outputs["loss"].detach().float(), self.loss)
+        if module.device.type == "cpu" and trainer.world_size == 1:
+            self.check(trainer, module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.check(trainer, module)
+
+    def check(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Ends the run, every process of it, if a loss so far was not finite; `finite_steps` counts up to that step."""
+        loss = trainer.strategy.reduce(self.loss, reduce_op="sum").item()  # not finite if one of them is not
+        if not math.isfinite(loss):
+            step = int(trainer.strategy.reduce(self.finite_steps, reduce_op="min"))
+            raise FloatingPointError(
+                f"the loss became {loss} in epoch {trainer.current_epoch + 1}, step {step}: "
+                f"train again with a learning rate below {module.hparams.learning_rate:g}"
+            )

@@ -1,0 +1,154 @@
+"""Tables of results and parameters, for notebooks, the terminal and the README."""
+
+import inspect
+from collections.abc import Iterable, Sequence
+
+from IPython.display import Markdown
+from torch import nn
+
+from s18_utils.records import Record
+from s18_utils.report.origin import describe_share
+from s18_utils.report.table import Table
+from s18_utils.runs import flatten
+
+# Column header: the score's name in `flatten_scores`, by family.
+SCORES = {
+    "unet": {
+        "mIoU": "mean iou",
+        "IoU pet": "iou pet",
+        "IoU background": "iou background",
+        "IoU border": "iou border",
+        "Dice": "mean dice",
+        "accuracy": "pixel accuracy",
+        "test loss": "loss",
+        "pooled Dice loss": "pooled dice loss",
+    },
+    "cvae": {
+        "swap agreement": "swap agreement",
+        "blurred": "swap agreement blurred",
+        "under the true label": "same label agreement",
+        "MSE": "mse",
+        "PSNR in dB": "psnr",
+        "KL in nats": "kl",
+        "bits per dimension": "bits per dim",
+        "frozen CNN": "classifier accuracy",
+        "judge": "judge accuracy",
+    },
+    "classifier": {"accuracy": "accuracy", "loss": "loss"},
+}
+DECIMALS = {"cvae": 4}  # the last swaps are the ones to tell apart
+
+
+def compare_records(records: Sequence[Record]) -> Table:
+    """Records of one family side by side, each with its preset, since not all need have the same one."""
+    family = records[0].family if records else "unet"
+    header = ["experiment", "preset", "training images", *SCORES[family], "parameters", "seconds"]
+    rows = []
+    for record in records:
+        data, decimals = record.data, DECIMALS.get(family, 3)
+        rows.append(
+            [
+                record.label(),
+                record.preset,
+                f"{data['train']:,} {'synthetic' if record.synthetic else data['title']}",
+                *(format_score(record, name, decimals) for name in SCORES[family].values()),
+                f"{record.metrics['parameters']:,}",
+                f"{record.metrics['seconds']:.0f}",
+            ]
+        )
+    return Table(header, rows)
+
+
+def compare_settings(records: Sequence[Record]) -> Table:
+    """The settings in which records differ, a line each."""
+    settings = [flatten(record.settings.model_dump(mode="json")) for record in records]
+    names = dict.fromkeys(name for values in settings for name in values)
+    different = [name for name in names if len({str(values.get(name)) for values in settings}) > 1]
+    rows = [[name, *(str(values.get(name, "")) for values in settings)] for name in different if name != "source"]
+    return Table(["setting", *(record.label() for record in records)], rows)
+
+
+def contrast_scores(before: Record, after: Record) -> Table:
+    """Two records' test scores and what the second gains on the first.
+
+    Not the test loss: the two need not have the same one.
+    """
+    names = [name for name in flatten_scores(before.test) if name != "loss" and name in flatten_scores(after.test)]
+    rows = []
+    for name in names:
+        first, second = (flatten_scores(record.test)[name] for record in (before, after))
+        gain = "" if None in (first, second) else format_number(second - first, sign="+")
+        rows.append([name, format_score(before, name), format_score(after, name), gain])
+    return Table(["test score", before.label(), after.label(), "difference"], rows)
+
+
+def list_scores(test: dict, spread: dict | None = None) -> Table:
+    """Test scores, one a line; with their `spread` as mean ± standard deviation over seeds."""
+    deviations = flatten_scores(spread or {})
+    rows = [
+        [name, format_number(value, deviations.get(name), decimals=4)] for name, value in flatten_scores(test).items()
+    ]
+    return Table(["test score", "value"], rows)
+
+
+def list_survival(record: Record) -> Table:
+    """What of the input outlives a swap: correlations between inputs and drawings, a line for each feature."""
+    rows = [
+        [name.replace("_", " "), *(format_number(value) for value in parts.values())]
+        for name, parts in record.test["survives"].items()
+    ]
+    return Table(["feature", "correlation", "shuffled", "within class", "shuffled within class"], rows)
+
+
+def describe_series(records: Iterable[Record]) -> list[str]:
+    """Sentences on data, preset, hardware and seeds, one for records that share them."""
+    sentences = []
+    for record in records:
+        metrics, data = record.metrics, record.data
+        sentences.append(
+            f"{describe_share(record)}: {data['train']:,} to train on, {data['val']:,} to choose the epoch by; "
+            f"{data['test']:,} test images; preset `{record.preset}` ({data['size']} px, {metrics['epochs']} epochs), "
+            f"seeds {', '.join(map(str, metrics['seeds']))}, {metrics['device']}, {metrics['precision']}."
+        )
+    return list(dict.fromkeys(sentences))
+
+
+def format_score(record: Record, name: str, decimals: int = 3) -> str:
+    """One of a record's test scores, named as by `flatten_scores`; with several seeds as mean ± standard deviation."""
+    test, spread = flatten_scores(record.test), flatten_scores(record.spread)
+    return format_number(test.get(name), spread.get(name), decimals)
+
+
+def format_number(value: float | None, deviation: float | None = None, decimals: int = 3, sign: str = "") -> str:
+    """A number, with its standard deviation if there is one; `sign="+"` for a difference; None was not scored."""
+    if value is None:
+        return "not scored"
+    mean = f"{round(value, decimals) + 0.0:{sign}.{decimals}f}"  # never a zero below zero
+    return mean if deviation is None else f"{mean} ± {deviation:.{decimals}f}"
+
+
+def flatten_scores(test: dict) -> dict[str, float | None]:
+    """Scores by a name to read: `iou {pet: …}` becomes `iou pet`; lists, such as the swap matrix, are left out."""
+    flat = {}
+    for name, value in test.items():
+        if isinstance(value, dict):
+            flat |= {f"{name} {key}".replace("_", " "): part for key, part in flatten_scores(value).items()}
+        elif not isinstance(value, list):
+            flat[name.replace("_", " ")] = value
+    return flat
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def list_parameters(parts: dict[str, nn.Module]) -> Table:
+    """The parameters of each of a network's parts, and of all together."""
+    rows = [[name, f"{count_parameters(part):,}"] for name, part in parts.items()]
+    total = sum(count_parameters(part) for part in parts.values())
+    return Table(["part", "parameters"], [*rows, ["total", f"{total:,}"]])
+
+
+def show_source(*objects) -> Markdown:
+    """The code of functions or classes, to show in a notebook."""
+    return Markdown("```python\n" + "\n\n".join(inspect.getsource(thing) for thing in objects) + "```")
