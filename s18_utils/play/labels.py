@@ -168,7 +168,7 @@ def own_digit(record: Record) -> ipywidgets.Widget:
         module = record.model()
     except InputError as error:
         return say_instead(str(error))
-    names, pad = list(module.classes), PadView()
+    names = list(module.classes)
     upload = ipywidgets.FileUpload(accept="image/*", description="or upload one", layout={"width": "12em"})
     options = [(name, number) for number, name in enumerate(names)]
     menu = ipywidgets.Dropdown(options=options, description="it is a", disabled=True, layout={"width": "12em"})
@@ -191,11 +191,9 @@ def own_digit(record: Record) -> ipywidgets.Widget:
         show()
 
     @say_errors(answer)
-    def draw(change) -> None:
-        if pad.image:
-            take(
-                torch.frombuffer(bytearray(pad.image), dtype=torch.float32).view(1, DIGIT_SIZE, DIGIT_SIZE).clamp(0, 1)
-            )
+    def draw(content: dict, buffers: list[memoryview]) -> None:
+        values = torch.frombuffer(bytearray(buffers[0]), dtype=torch.float32)
+        take(values.view(1, DIGIT_SIZE, DIGIT_SIZE).clamp(0, 1))
 
     @say_errors(answer)
     def receive(change) -> None:
@@ -205,10 +203,9 @@ def own_digit(record: Record) -> ipywidgets.Widget:
 
     shown = say_errors(answer)(show)
     menu.observe(shown, "value")
-    pad.observe(draw, "image")
     upload.observe(receive, "value")
     column = ipywidgets.VBox([ipywidgets.HBox([upload, menu], layout=WRAP), answer])
-    return Panel([pad, column], layout=WRAP)
+    return Panel([PadView(draw), column], layout=WRAP)
 
 
 def check_family(record: Record) -> None:

@@ -11,7 +11,7 @@ import traitlets
 from s18_utils.errors import InputError
 
 STATIC = Path(__file__).resolve().parent / "static"
-Answer = Callable[[dict, list[memoryview]], list[bytes]]
+Answer = Callable[[dict, list[memoryview]], list[bytes] | None]
 
 
 def bundle_scripts(*names: str) -> str:
@@ -60,10 +60,9 @@ def allow_widgets() -> None:
 
 
 class PadView(View):
-    """A pad to draw a digit on; `image` is the digit as MNIST would have it, 784 float32, or empty."""
+    """A pad to draw a digit on. Asked with the digit as MNIST would have it, float32 (28, 28), while one draws."""
 
     _esm = bundle_scripts("tiles.js", "pad.js")
-    image = traitlets.Bytes(b"").tag(sync=True)
 
 
 class PhotoView(View):

@@ -195,12 +195,12 @@ def test_an_uploaded_drawing_is_shown_under_all_labels(ink, paper):
 def test_what_is_drawn_on_the_pad_is_shown_while_one_draws():
     own = Own(band_record())
     for label in (3, 8):
-        own.pad.image = draw_bands_bytes(label)
+        own.pad.answer({}, [memoryview(draw_bands_bytes(label))])
         yours, *drawn = own.pictures()
         assert yours.mean(1).argmax() // 2 == label
         assert own.label.value == label
         assert len(drawn) == 10
-    own.pad.image = b"12"  # a page of another version
+    own.pad.answer({}, [memoryview(b"1234")])  # a page of another version
     assert_one_sentence(own.answer.value.replace("&#x27;", "'"), "run the cell again")
 
 

@@ -1,5 +1,5 @@
 // A pad to draw a digit on, with a mouse, a pen or a finger, and the digit as MNIST would have it.
-import { make, makeButton } from "./tiles.js";
+import { askKernel, make, makeButton, makeLatest } from "./tiles.js";
 
 const DIGIT = 28;
 const BOX = 20;
@@ -167,9 +167,12 @@ export class Pad {
 
 export default {
   render({ model, el }) {
-    new Pad(el, (image) => {
-      model.set("image", new DataView(image.buffer));
-      model.save_changes();
+    const ask = askKernel(model);
+    let image = null;
+    const tell = makeLatest(() => ask({}, [image]), () => {});
+    new Pad(el, (drawn) => {
+      image = drawn;
+      tell();
     });
   },
 };

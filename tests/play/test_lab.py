@@ -1,0 +1,224 @@
+"""The widgets where people meet them: a real JupyterLab, driven by a headless Chromium."""
+
+import io
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+from play_stand_ins import write_untrained
+from playwright import sync_api as playwright
+
+TESTS = Path(__file__).resolve().parent.parent
+RESPONSE = 0.1  # seconds from a choice to the new picture
+PHOTOGRAPH = 0.3  # from a photograph to all masks over it, decoding apart
+TRIES = 4  # the machine may be busy with something else
+URL = "canvas => canvas.toDataURL()"
+SET_UP = f"""\
+import sys; sys.path[:0] = [{str(TESTS.parent)!r}]
+from pathlib import Path
+from s18_utils.play.labels import label_swap, own_digit
+from s18_utils.play.views import latent_map, own_photo
+from s18_utils.records import read_record
+names = ["unet-maxpool-transpose-bce", "unet-strided-upsample-dice", "cvae-mnist"]
+*unets, cvae = [read_record(Path("figures") / name) for name in names]"""
+CELLS = [SET_UP, "label_swap(cvae)", "own_digit(cvae)", "latent_map(cvae)", "own_photo(*unets)"]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Iterator[str]:
+    """The address of a JupyterLab of this test's own that serves `play.ipynb`."""
+    home = tmp_path_factory.mktemp("lab")
+    root = home / "root"
+    root.mkdir()
+    for name in ("unet-maxpool-transpose-bce", "unet-strided-upsample-dice", "judge-mnist"):
+        write_untrained(root / "figures", name)
+    write_untrained(root / "figures", "cvae-mnist", networks=("judge",))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, root / "play.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+    ]
+    own = {name: str(home / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")}
+    with (home / "log").open("w") as log:
+        command = [sys.executable, "-m", "jupyterlab", *words, f"--ServerApp.root_dir={root}"]
+        server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/api", server, home / "log")
+            yield f"http://127.0.0.1:{port}/lab/tree/play.ipynb"
+        finally:
+            server.terminate()  # it ends its kernels
+            server.wait(30)
+
+
+def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture(scope="module")
+def page(chromium, lab) -> Iterator[playwright.Page]:
+    """The notebook after all its cells ran; at the end, nothing may have been logged as an error."""
+    page, errors = chromium.new_page(viewport={"width": 1280, "height": 1000}), []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.set_default_timeout(60_000)
+    page.goto(lab)
+    page.get_by_text("| Idle").wait_for()  # what is run before the kernel is there is not run at all
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.locator(".s18-answers").wait_for()
+    yield page
+    assert (
+        page.locator(".jp-OutputArea-output[data-mime-type*=stderr], .jp-RenderedText[data-mime-type*=error]").count()
+        == 0
+    )
+    page.close()
+    assert errors == []
+
+
+def change(page: playwright.Page, act) -> None:
+    """Does something and waits until the label swap's picture is another."""
+    picture = page.locator("img.widget-image")
+    before = picture.get_attribute("src")
+    act()
+    playwright.expect(picture).not_to_have_attribute("src", before)
+    playwright.expect(picture).to_have_js_property("complete", True)
+
+
+def change_canvas(page: playwright.Page, canvas: playwright.Locator, act) -> None:
+    """Does something and waits until a canvas shows something else."""
+    before = canvas.evaluate(URL)
+    act()
+    page.wait_for_function("([it, before]) => it.toDataURL() !== before", arg=[canvas.element_handle(), before])
+
+
+def take_picture(page: playwright.Page, name: str) -> None:
+    if folder := os.environ.get("S18_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/{name}.png")
+
+
+def test_the_swap_is_there_at_once_and_follows_its_controls(page):
+    verdict = page.locator(".widget-html").first
+    assert page.locator("img.widget-image").evaluate("image => image.naturalWidth") == (28 + 2 + 28) * 7
+    assert re.match(r"0 drawn as 1\s+[✓✗] the judge reads \d \(\d+% sure\)", verdict.inner_text())
+    menu = page.locator(".widget-dropdown select")
+    change(page, lambda: menu.first.select_option("7"))
+    playwright.expect(verdict).to_contain_text("0 drawn as 7")
+    change(page, lambda: page.locator(".widget-slider .noUi-handle").first.press("ArrowRight"))
+    playwright.expect(verdict).to_contain_text("drawn as 7")
+    menu.nth(1).select_option("4")
+    handle = page.locator(".widget-slider .noUi-handle").nth(1)
+    for share in ("5%", "10%"):
+        change(page, lambda: handle.press("ArrowRight"))
+        playwright.expect(verdict).to_contain_text(f"4 {share}")
+    change(page, lambda: handle.press("End"))
+    playwright.expect(verdict).to_contain_text("drawn as 4")
+    handle.press("Home")
+    playwright.expect(verdict).to_contain_text("drawn as 7")
+    take_picture(page, "lab-swap")
+
+
+def test_the_picture_follows_a_choice_within_a_tenth_of_a_second(page):
+    script = """async ([number, label]) => {
+        const image = document.querySelector("img.widget-image"), before = image.src;
+        const menu = document.querySelectorAll(".widget-dropdown select")[number];
+        const changed = new Promise(done => new MutationObserver(done).observe(image, {attributeFilter: ["src"]}));
+        const start = performance.now();
+        menu.value = label;
+        menu.dispatchEvent(new Event("change", {bubbles: true}));
+        await changed;
+        return (performance.now() - start) / 1000;
+    }"""
+    page.wait_for_timeout(500)
+    for _ in range(TRIES):
+        median = statistics.median(page.evaluate(script, [0, str(label)]) for label in (1, 2, 3, 5, 6, 8, 9, 0, 4))
+        if median <= RESPONSE:
+            return
+    pytest.fail(f"the picture took {median:.3f} s")
+
+
+def test_a_digit_is_drawn_on_the_pad_or_uploaded(page, tmp_path):
+    pad = page.locator(".s18-pad")
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 0.8 * box["height"], steps=6)
+    tiles = page.locator(".widget-html figure img")
+    playwright.expect(tiles).to_have_count(11)  # while the pen is down
+    page.mouse.up()
+    drawn = tiles.first.get_attribute("src")
+    take_picture(page, "lab-pad")
+    pixels = np.full((200, 300, 3), 250, np.uint8)
+    pixels[90:110, 40:260] = 20
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    upload(page, "one.png", file.getvalue())
+    playwright.expect(tiles.first).not_to_have_attribute("src", drawn)
+    assert len({tile.get_attribute("src") for tile in tiles.all()}) == 11
+    upload(page, "notes.png", b"no picture")
+    playwright.expect(page.locator(".widget-html").last).to_contain_text("can't be read as a picture")
+
+
+def upload(page: playwright.Page, name: str, content: bytes) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.locator(".widget-upload").click()
+    chooser.value.set_files({"name": name, "mimeType": "image/png", "buffer": content})
+
+
+def test_the_map_draws_what_lies_under_the_ring(page):
+    plane, drawing = page.locator(".s18-map"), page.locator(".jp-OutputArea [data-part=drawing]")
+    plane.scroll_into_view_if_needed()
+    box = plane.bounding_box()
+    change_canvas(
+        page, drawing, lambda: page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 0.3 * box["height"])
+    )
+    change_canvas(page, drawing, lambda: page.locator("[data-part=drawn-as]").select_option("3"))
+    change_canvas(page, drawing, lambda: page.locator("[data-part=sample]").click())
+    take_picture(page, "lab-map")
+
+
+def test_a_large_photograph_is_answered_by_every_network(page, tmp_path):
+    coarse = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    Image.fromarray(coarse).resize((4000, 3000), Image.Resampling.BICUBIC).save(tmp_path / "large.jpg", quality=90)
+    answers = page.locator(".s18-answers figure")
+    assert answers.count() == 2
+    change_canvas(
+        page,
+        answers.first.locator("canvas"),
+        lambda: page.locator("[data-part=file]").set_input_files(tmp_path / "large.jpg"),
+    )
+    for words in page.locator(".s18-answers figcaption span").all():
+        playwright.expect(words).to_contain_text("%")
+    answers.first.scroll_into_view_if_needed()
+    take_picture(page, "lab-photo")
+    page.locator("[data-part=file]").set_input_files(
+        {"name": "a.svg", "mimeType": "image/svg+xml", "buffer": b"<svg/>"}
+    )
+    playwright.expect(page.locator("[data-part=message]")).to_contain_text("SVG")
