@@ -14,7 +14,7 @@ READING = 2  # goes up whenever files are read in another way, so that stores ma
 SMALLEST = 16  # pixels
 
 
-def open_data(name: str, size: int | None = None, source: str = "auto") -> DataSet:
+def open_data(name: str | Path, size: int | None = None, source: str = "auto") -> DataSet:
     """Finds a data set, decodes it into its store unless that was done before, and maps the store into memory.
 
     Args:
@@ -47,11 +47,11 @@ def open_data(name: str, size: int | None = None, source: str = "auto") -> DataS
     return DataSet(name, reader.TITLE, source, fingerprint, tuple(classes), official, *by_split(tensors))
 
 
-def open_folder(path: str, size: int | None) -> DataSet:
+def open_folder(path: str | Path, size: int | None) -> DataSet:
     """A folder of one's own as a data set."""
     root = local_path(path)
     if not root.is_dir():
-        raise InputError(f"unknown data set {path!r}: choose one of {', '.join(READERS)}, or the path of a folder")
+        raise InputError(f"unknown data set {str(path)!r}: choose one of {', '.join(READERS)}, or the path of a folder")
     check_size(size)
     key = hashlib.sha256(str(root).encode()).hexdigest()[:8]
     stamp = stamp_files(folder.list_files(root), reading=READING, size=size)

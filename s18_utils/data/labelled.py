@@ -67,7 +67,7 @@ def list_idx(root: Path) -> list[Path]:
 def read_idx(root: Path, size: int | None, classes: int) -> Tensors:
     """Both splits from four files in MNIST's format, of any size where none is given; see `check_arrays`."""
     arrays = [(read_idx_file(file), str(file)) for file in list_idx(root)]
-    return check_arrays(arrays, 1, size or max(16, *arrays[0][0].shape[1:2]), classes)
+    return check_arrays(arrays, 1, size or max((16, *arrays[0][0].shape[1:2])), classes)
 
 
 def read_idx_file(file: Path) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A folder of one's own: its layouts, the numbers in masks, classes and their names, and folders that don't do."""
 
+import shutil
 import struct
 from pathlib import Path
 
@@ -285,6 +286,10 @@ FAULTS = {
     "no images for testing": (
         lambda own: save_classes(own / "train", {"a": 3, "b": 3}) or (own / "test").mkdir(),
         ("there are no test images", "put some there"),
+    ),
+    "four files with labels for images": (
+        lambda own: save_idx(own) or shutil.copy(own / "train-labels-idx1-ubyte", own / "train-images-idx3-ubyte"),
+        ("train-images-idx3-ubyte has the shape (12,)", "save images as"),
     ),
     "one file of four": (
         lambda own: save_idx(own) or (own / "t10k-labels-idx1-ubyte").unlink(),
