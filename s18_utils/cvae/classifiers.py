@@ -262,12 +262,14 @@ def build_classifier(name: str, settings: dict, *, classes: int, channels: int, 
     check_choice("classifier", name, CLASSIFIERS)
     try:
         net = CLASSIFIERS[name](**settings, classes=classes, channels=channels, size=size)
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, channels, size, size))  # images may be too small for it
     except (TypeError, ValueError, IndexError, RuntimeError, ZeroDivisionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rstrip(".").replace(". ", "; ")
         raise InputError(
             f"{name} can't be built from {settings} for {channels}×{size}×{size} images ({reason}): change net_settings"
         ) from error
-    return net.to(memory_format=torch.channels_last)
+    return net.train().to(memory_format=torch.channels_last)
 
 
 def freeze(net: nn.Module) -> nn.Module:

@@ -74,7 +74,7 @@ def score_swaps(module: nn.Module, data) -> dict:
             ]
             if few:
                 display_message(
-                    f"Precision, recall, density and coverage are not scored: of {few[0]} there are fewer than "
+                    f"Precision, recall, density and coverage are not scored: of class {few[0]} there are fewer than "
                     f"{NEIGHBOURS + 1} test images or fewer than {2 * NEIGHBOURS + 2} training images.",
                     warning=True,
                 )

@@ -76,7 +76,7 @@ def test_divergence_by_hand():
 
 
 def test_smoothed_targets_by_hand():
-    targets = smoothed_targets(torch.tensor([3]))
+    targets = smoothed_targets(torch.tensor([3]), 10)
     expected = torch.full((1, 10), 0.01)
     expected[0, 3] = 0.91
     torch.testing.assert_close(targets, expected)
@@ -85,7 +85,7 @@ def test_smoothed_targets_by_hand():
 def test_label_loss_is_binary_cross_entropy_over_all_labels():
     torch.manual_seed(0)
     logits, labels = torch.randn(7, 10), torch.randint(0, 10, (7,))
-    expected = F.binary_cross_entropy(logits.softmax(1), smoothed_targets(labels), reduction="none").sum(1)
+    expected = F.binary_cross_entropy(logits.softmax(1), smoothed_targets(labels, 10), reduction="none").sum(1)
     torch.testing.assert_close(label_loss(logits, labels), expected)
     torch.testing.assert_close(label_loss(logits + 50, labels), expected)  # a softmax knows no common offset
 
@@ -97,7 +97,7 @@ def test_label_loss_of_an_undecided_classifier_by_hand():
 
 def test_label_loss_is_least_at_the_targets_themselves():
     labels = torch.tensor([2])
-    targets = smoothed_targets(labels)
+    targets = smoothed_targets(labels, 10)
     least = label_loss(targets.log(), labels).item()
     assert least == pytest.approx(0.80655, abs=1e-4)
     torch.manual_seed(0)
@@ -126,7 +126,7 @@ def test_label_loss_is_computed_in_float32_from_half_precision():
 
 def test_mismatched_labels_are_never_right_and_uniform_over_the_rest():
     labels = torch.arange(10).repeat(9000)
-    wrong = mismatched_labels(labels, torch.Generator().manual_seed(0))
+    wrong = mismatched_labels(labels, 10, torch.Generator().manual_seed(0))
     assert wrong.dtype == torch.int64
     assert (wrong != labels).all()
     counts = torch.zeros(10, 10).index_put_((labels, wrong), torch.tensor(1.0), accumulate=True)
@@ -135,9 +135,17 @@ def test_mismatched_labels_are_never_right_and_uniform_over_the_rest():
     assert 80 - 5 * math.sqrt(160) < chi_square < 80 + 5 * math.sqrt(160)  # 10 rows of 9 cells: 80 degrees of freedom
 
 
+@pytest.mark.parametrize("classes", [2, 3, 100])
+def test_mismatched_labels_among_other_numbers_of_classes(classes):
+    labels = torch.arange(classes).repeat(200)
+    wrong = mismatched_labels(labels, classes)
+    assert (wrong != labels).all()
+    assert set(wrong.tolist()) == set(range(classes))
+
+
 def test_mismatched_labels_repeat_with_their_generator():
     labels = torch.arange(10).repeat(10)
-    one, two, other = (mismatched_labels(labels, torch.Generator().manual_seed(seed)) for seed in (7, 7, 8))
+    one, two, other = (mismatched_labels(labels, 10, torch.Generator().manual_seed(seed)) for seed in (7, 7, 8))
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert labels.tolist() == list(range(10)) * 10

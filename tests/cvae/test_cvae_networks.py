@@ -5,12 +5,13 @@ import math
 import pytest
 import torch
 from conftest import assert_one_sentence
+from cvae_stand_ins import DIGITS, SMALL, new_module
 from torch import nn
 
+from s18_utils.cvae.module import CVAEModule
 from s18_utils.cvae.networks import (
     ConditionalBatchNorm,
     ConditionalVAE,
-    Decoder,
     Encoder,
     LabelEmbedding,
     LabelMap,
@@ -18,23 +19,28 @@ from s18_utils.cvae.networks import (
     Residual,
 )
 from s18_utils.errors import InputError
-from s18_utils.experiments import EXPERIMENTS
-from s18_utils.presets import PRESET_NAMES, PRESETS
+from s18_utils.experiments import EXPERIMENTS, PRESETS, build_settings
+from s18_utils.records import build_module
 
-SMALL = {"image_shape": (1, 28, 28), "latent": 4, "encoder_widths": (8, 8), "decoder_widths": (16, 16, 16)}
+OF_DIGITS = {"classes": 10, "channels": 1, "size": 28}
+IMAGES_OF = {"cvae-mnist": {"channels": 1, "size": 28}, "cvae-cifar10": {"channels": 3, "size": 32}}
 BUDGETS = {"cvae-mnist": (154_000, 774_000, 593_000), "cvae-cifar10": (4_600_000, 8_500_000, 2_000_000)}
 
 
 @pytest.fixture
-def vae() -> ConditionalVAE:
+def module() -> CVAEModule:
     """In evaluation mode, with running statistics that are not the initial ones and labels that have been learned."""
-    torch.manual_seed(0)
-    vae = ConditionalVAE(**SMALL)
-    for table in (vae.decoder.norm.gamma, vae.decoder.norm.beta):
+    module = new_module()
+    for table in (module.vae.decoder.norm.gamma, module.vae.decoder.norm.beta):
         nn.init.normal_(table.weight, 1.0, 0.5)
     for _ in range(3):
-        vae(torch.rand(16, 1, 28, 28), torch.randint(0, 10, (16,)))
-    return vae.eval()
+        module(torch.rand(16, 1, 28, 28), torch.randint(0, 10, (16,)))
+    return module.eval()
+
+
+@pytest.fixture
+def vae(module) -> ConditionalVAE:
+    return module.vae
 
 
 @pytest.fixture
@@ -46,10 +52,11 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", BUDGETS)
 def test_parameters_are_within_the_budget(name, preset):
-    module = EXPERIMENTS[name].build(PRESETS[name][preset].module)
+    settings = build_settings(EXPERIMENTS[name], preset)
+    module = build_module("cvae", settings, {"classes": DIGITS, **IMAGES_OF[name]})
     parts = (module.vae.encoder, module.vae.decoder, module.frozen)
     assert all(count(part) <= budget for part, budget in zip(parts, BUDGETS[name], strict=True))
     assert count(module) == sum(count(part) for part in parts) + 1  # and the learned scale
@@ -58,7 +65,7 @@ def test_parameters_are_within_the_budget(name, preset):
 
 
 def test_labels_are_embedded_through_one_hot():
-    embedding = LabelEmbedding(3)
+    embedding = LabelEmbedding(10, 3)
     columns = embedding.matrix.weight.T  # one-hot times a matrix picks its columns
     torch.testing.assert_close(embedding(torch.tensor([7, 0, 7])), columns[[7, 0, 7]])
 
@@ -74,7 +81,7 @@ def test_label_map_is_a_linear_map_of_the_embedding_laid_out_channels_last():
 
 
 def test_conditional_batch_norm_by_hand():
-    layer = ConditionalBatchNorm(1)
+    layer = ConditionalBatchNorm(10, 1)
     layer.gamma.weight.data[3], layer.beta.weight.data[3] = 2.0, 5.0
     # Codes −1 and 1: mean 0, variance 1. Label 0 leaves them, label 3 doubles and adds 5.
     codes, labels = torch.tensor([[-1.0], [1.0], [-1.0], [1.0]]), torch.tensor([0, 0, 3, 3])
@@ -94,95 +101,99 @@ def test_a_residual_block_starts_as_the_identity():
     torch.testing.assert_close(Residual(8)(x), x)
 
 
-def test_encoder_sees_the_label(vae, batch):
+def test_encoder_sees_the_label(module, batch):
     images, labels = batch
-    mu, logvar = vae.encode(images, labels)
-    other_mu, other_logvar = vae.encode(images, (labels + 1) % 10)
+    mu, logvar = module.encode(images, labels)
+    other_mu, other_logvar = module.encode(images, (labels + 1) % 10)
     assert (mu - other_mu).abs().amax(1).min() > 1e-4
     assert (logvar - other_logvar).abs().amax(1).min() > 1e-4
 
 
-def test_swap_follows_the_asked_label_and_nothing_else(vae, batch):
+def test_swap_follows_the_asked_label_and_nothing_else(module, batch):
     images, labels = batch
     copies = images.clone(), labels.clone()
-    state = {name: value.clone() for name, value in vae.state_dict().items()}
+    state = {name: value.clone() for name, value in module.state_dict().items()}
     chance = torch.get_rng_state()
     asked = (labels + 3) % 10
-    plain, changed = vae.reconstruct(images, labels), vae.swap(images, labels, asked)
-    assert torch.equal(vae.swap(images, labels, labels), plain)
+    plain, changed = module.reconstruct(images, labels), module.swap(images, labels, asked)
+    assert torch.equal(module.swap(images, labels, labels), plain)
     assert (changed - plain).abs().amax((1, 2, 3)).min() > 1e-4
     # The code comes from the input under its own label, whatever is asked.
-    torch.testing.assert_close(changed, vae.decode(vae.encode(images, labels)[0], asked))
+    torch.testing.assert_close(changed, module.decode(module.encode(images, labels)[0], asked))
     # Each drawing is its own: one image's label leaves the other five as they were.
     one = labels.clone()
     one[2] = asked[2]
-    drawn = vae.swap(images, labels, one)
+    drawn = module.swap(images, labels, one)
     others = torch.arange(6) != 2
     torch.testing.assert_close(drawn[others], plain[others], atol=1e-6, rtol=0)
     torch.testing.assert_close(drawn[2], changed[2], atol=1e-6, rtol=0)
     # Nothing that went in, and nothing inside, has changed.
     assert torch.equal(images, copies[0])
     assert torch.equal(labels, copies[1])
-    assert all(torch.equal(value, state[name]) for name, value in vae.state_dict().items())
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
     assert torch.equal(torch.get_rng_state(), chance)
 
 
-def test_the_order_of_the_batch_does_not_matter(vae, batch):
+def test_the_order_of_the_batch_does_not_matter(module, batch):
     images, labels = batch
     asked, order = (labels + 4) % 10, torch.tensor([3, 0, 5, 1, 4, 2])
-    there = vae.swap(images[order], labels[order], asked[order])
-    torch.testing.assert_close(there, vae.swap(images, labels, asked)[order], atol=1e-6, rtol=0)
-    alone = torch.cat([vae.swap(images[i : i + 1], labels[i : i + 1], asked[i : i + 1]) for i in range(6)])
-    torch.testing.assert_close(alone, vae.swap(images, labels, asked), atol=1e-5, rtol=1e-5)
+    there = module.swap(images[order], labels[order], asked[order])
+    torch.testing.assert_close(there, module.swap(images, labels, asked)[order], atol=1e-6, rtol=0)
+    alone = torch.cat([module.swap(images[i : i + 1], labels[i : i + 1], asked[i : i + 1]) for i in range(6)])
+    torch.testing.assert_close(alone, module.swap(images, labels, asked), atol=1e-5, rtol=1e-5)
 
 
-def test_the_label_reaches_the_decoder_by_the_norm_and_by_every_map(vae):
+def test_the_label_reaches_the_decoder_by_the_norm_and_by_every_map(module):
     torch.manual_seed(0)
     codes, labels = torch.randn(4, 4), torch.tensor([1, 2, 3, 4])
-    reference = vae.decode(codes, labels)
-    for part in (vae.decoder.norm.gamma, vae.decoder.norm.beta, *(to_map.project for to_map in vae.decoder.maps)):
+    reference = module.decode(codes, labels)
+    for part in (
+        module.vae.decoder.norm.gamma,
+        module.vae.decoder.norm.beta,
+        *(to_map.project for to_map in module.vae.decoder.maps),
+    ):
         before = part.weight.data.clone()
         part.weight.data.add_(torch.randn_like(before))
-        assert not torch.allclose(vae.decode(codes, labels), reference)
+        assert not torch.allclose(module.decode(codes, labels), reference)
         part.weight.data.copy_(before)
-    torch.testing.assert_close(vae.decode(codes, labels), reference)
-    assert [to_map.shape[0] for to_map in vae.decoder.maps] == [7, 14, 28]  # every resolution
+    torch.testing.assert_close(module.decode(codes, labels), reference)
+    assert [to_map.shape[0] for to_map in module.vae.decoder.maps] == [7, 14, 28]  # every resolution
 
 
-def test_evaluation_repeats_and_training_does_not(vae, batch):
+def test_evaluation_repeats_and_training_does_not(module, batch):
     images, labels = batch
     asked = labels.flip(0)
-    assert torch.equal(vae.swap(images, labels, asked), vae.swap(images, labels, asked))
-    mu, logvar = vae.encode(images, labels)
-    assert torch.equal(vae.sample(mu, logvar), mu)
-    torch.testing.assert_close(vae(images, labels)[0], vae.decode(mu, labels))
-    vae.train()
-    assert not torch.equal(vae(images, labels)[0], vae(images, labels)[0])
+    assert torch.equal(module.swap(images, labels, asked), module.swap(images, labels, asked))
+    mu, logvar = module.encode(images, labels)
+    assert torch.equal(module.vae.sample(mu, logvar), mu)
+    torch.testing.assert_close(module(images, labels)[0], module.decode(mu, labels))
+    module.train()
+    assert not torch.equal(module(images, labels)[0], module(images, labels)[0])
 
 
 def test_samples_of_the_posterior_have_its_mean_and_variance():
     torch.manual_seed(0)
-    vae = ConditionalVAE(**SMALL)
+    vae = ConditionalVAE(**OF_DIGITS, **SMALL)
     mu, logvar = torch.tensor([[2.0, -1.0]]).expand(40_000, 2), torch.tensor([[0.0, 2 * math.log(3)]]).expand(40_000, 2)
     codes = vae.sample(mu, logvar)
     torch.testing.assert_close(codes.mean(0), torch.tensor([2.0, -1.0]), atol=0.06, rtol=0)
     torch.testing.assert_close(codes.std(0), torch.tensor([1.0, 3.0]), atol=0.06, rtol=0)
 
 
-def test_outputs_are_float32_in_the_unit_range_even_under_bf16(vae, batch):
+def test_outputs_are_float32_in_the_unit_range_even_under_bf16(module, batch):
     images, labels = batch
     with torch.autocast("cpu", torch.bfloat16):
-        drawn, mu, logvar = vae(images, labels)
+        drawn, mu, logvar = module(images, labels)
     assert drawn.dtype == mu.dtype == logvar.dtype == torch.float32
     assert drawn.shape == images.shape
     assert drawn.min() >= 0
     assert drawn.max() <= 1
-    torch.testing.assert_close(drawn, vae(images, labels)[0], atol=0.05, rtol=0)
+    torch.testing.assert_close(drawn, module(images, labels)[0], atol=0.05, rtol=0)
 
 
 def test_the_posterior_never_becomes_infinitely_narrow_or_wide():
     torch.manual_seed(0)
-    encoder = Encoder(1, 28, (8, 8), 4)
+    encoder = Encoder(**OF_DIGITS, widths=(8, 8), depth=0, latent=4, embedding=16, squeeze=16)
     with torch.no_grad():
         encoder.head.weight.mul_(1e6)
     _, logvar = encoder(torch.rand(8, 1, 28, 28), torch.arange(8))
@@ -190,32 +201,27 @@ def test_the_posterior_never_becomes_infinitely_narrow_or_wide():
     assert logvar.max() == 6
 
 
-def test_imagined_drawings_follow_generator_and_label(vae):
+def test_imagined_drawings_follow_seed_and_label(module):
     labels = torch.arange(10)
-    one, two = (vae.imagine(labels, torch.Generator().manual_seed(3)) for _ in range(2))
+    one, two = (module.imagine(labels, seed=3) for _ in range(2))
     assert torch.equal(one, two)
     assert one.shape == (10, 1, 28, 28)
-    assert not torch.equal(one, vae.imagine(labels, torch.Generator().manual_seed(4)))
-    assert not torch.equal(one, vae.imagine(labels.flip(0), torch.Generator().manual_seed(3)))
+    assert not torch.equal(one, module.imagine(labels, seed=4))
+    assert not torch.equal(one, module.imagine(labels.flip(0), seed=3))
 
 
 @pytest.mark.parametrize(
-    ("build", "parts"),
+    ("change", "parts"),
     [
-        (lambda: Encoder(1, 28, (8, 8, 8), 4), ("size 28", "multiple of 8")),
-        (lambda: Decoder(1, 28, (8, 8, 8), 4), ("8 label maps", "widen the decoder")),
-        (
-            lambda: ConditionalVAE(encoder_widths=(8,), decoder_widths=(16,)),
-            ("1 decoder widths", "1 encoder widths", "one more"),
-        ),
-        (lambda: ConditionalVAE(image_shape=(1, 28, 32)), ("(1, 28, 32)", "not square")),
-        (lambda: LatentAugmentation(reach=2), ("reach 2", "[0, 1]")),
-        (lambda: LatentAugmentation(noise=-0.1), ("noise -0.1", "noise ≥ 0")),
+        ({"encoder_widths": (8, 8, 8), "decoder_widths": (16,) * 4}, ("size 28", "3 times", "multiple of 8")),
+        ({"decoder_widths": (8, 16, 16)}, ("8 label maps", "widen the decoder")),
+        ({"encoder_widths": (8,), "decoder_widths": (16,)}, ("1 decoder widths", "1 encoder widths", "one more")),
+        ({"classes": ("one",)}, ("among 1 classes", "at least 2")),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(build, parts):
+def test_sizes_that_do_not_fit_are_refused(change, parts):
     with pytest.raises(InputError) as caught:
-        build()
+        new_module(**change)
     assert_one_sentence(str(caught.value), *parts)
 
 
@@ -238,23 +244,23 @@ IMAGES = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     ],
     ids=["10", "-1", "too few", "column", "scalar", "float", "bool", "complex", "list"],
 )
-def test_bad_labels_are_refused_in_one_sentence(vae, labels, parts):
+def test_bad_labels_are_refused_in_one_sentence(module, labels, parts):
     for call in (
-        lambda: vae.reconstruct(IMAGES, labels),
-        lambda: vae.swap(IMAGES, GOOD, labels),
-        lambda: vae.decode(torch.zeros(2, 4), labels),
-        lambda: vae.train()(IMAGES, labels),
+        lambda: module.reconstruct(IMAGES, labels),
+        lambda: module.swap(IMAGES, GOOD, labels),
+        lambda: module.decode(torch.zeros(2, 4), labels),
+        lambda: module.train()(IMAGES, labels),
     ):
         with pytest.raises(InputError) as caught:
             call()
         assert_one_sentence(str(caught.value), "labels must", *parts)
 
 
-def test_one_hot_rows_draw_what_their_labels_do(vae):
+def test_one_hot_rows_draw_what_their_labels_do(module):
     codes, labels = torch.randn(10, 4), torch.arange(10)
     rows = nn.functional.one_hot(labels, 10).float()
-    torch.testing.assert_close(vae.decode(codes, rows), vae.decode(codes, labels))
-    torch.testing.assert_close(vae.swap(IMAGES, GOOD, rows[[7, 2]]), vae.swap(IMAGES, GOOD, torch.tensor([7, 2])))
+    torch.testing.assert_close(module.decode(codes, rows), module.decode(codes, labels))
+    torch.testing.assert_close(module.swap(IMAGES, GOOD, rows[[7, 2]]), module.swap(IMAGES, GOOD, torch.tensor([7, 2])))
 
 
 def test_a_mixture_of_labels_mixes_embeddings_scales_and_shifts(vae):
@@ -278,15 +284,15 @@ def test_a_mixture_of_labels_mixes_embeddings_scales_and_shifts(vae):
     ],
     ids=["sum 2", "negative", "nan", "too few", "five classes"],
 )
-def test_bad_mixtures_are_refused_in_one_sentence(vae, shares, parts):
+def test_bad_mixtures_are_refused_in_one_sentence(module, shares, parts):
     with pytest.raises(InputError) as caught:
-        vae.swap(IMAGES, GOOD, shares)
-    assert_one_sentence(str(caught.value), "shares of labels must", *parts)
+        module.swap(IMAGES, GOOD, shares)
+    assert_one_sentence(str(caught.value), "mixtures of labels must", *parts)
 
 
-def test_the_encoder_takes_no_mixtures(vae):
+def test_the_encoder_takes_no_mixtures(module):
     with pytest.raises(InputError, match="labels must be an integer tensor"):
-        vae.encode(IMAGES, torch.eye(10)[:2])
+        module.encode(IMAGES, torch.eye(10)[:2])
 
 
 @pytest.mark.parametrize(
@@ -320,33 +326,46 @@ def test_the_encoder_takes_no_mixtures(vae):
         "none",
     ],
 )
-def test_bad_images_are_refused_in_one_sentence(vae, images, parts):
-    for call in (vae.reconstruct, vae.train()):
+def test_bad_images_are_refused_in_one_sentence(module, images, parts):
+    for call in (module.reconstruct, module.train()):
         with pytest.raises(InputError) as caught:
             call(images, GOOD)
         assert_one_sentence(str(caught.value), "images must", *parts)
 
 
 @pytest.mark.parametrize("codes", [torch.zeros(2, 5), torch.zeros(4), torch.zeros(2, 4).long()])
-def test_bad_codes_are_refused_in_one_sentence(vae, codes):
+def test_bad_codes_are_refused_in_one_sentence(module, codes):
     with pytest.raises(InputError) as caught:
-        vae.decode(codes, GOOD)
+        module.decode(codes, GOOD)
     assert_one_sentence(str(caught.value), "codes must be float (N, 4)", "encode images first")
 
 
-def test_a_training_batch_of_one_is_refused_and_changes_nothing(vae):
-    vae.train()
-    state = {name: value.clone() for name, value in vae.state_dict().items()}
+def test_a_training_batch_of_one_is_refused_and_changes_nothing(module):
+    module.train()
+    state = {name: value.clone() for name, value in module.state_dict().items()}
     with pytest.raises(InputError) as caught:
-        vae(IMAGES[:1], GOOD[:1])
+        module(IMAGES[:1], GOOD[:1])
     assert_one_sentence(str(caught.value), "at least 2 images", "eval()")
-    assert all(torch.equal(value, state[name]) for name, value in vae.state_dict().items())
-    assert vae.eval()(IMAGES[:1], GOOD[:1])[0].shape == (1, 1, 28, 28)
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
+    assert module.eval()(IMAGES[:1], GOOD[:1])[0].shape == (1, 1, 28, 28)
+
+
+@pytest.mark.parametrize(("classes", "channels", "size"), [(3, 1, 16), (26, 2, 32), (2, 3, 28)])
+def test_other_numbers_of_classes_channels_and_sizes(classes, channels, size):
+    module = new_module(tuple("abcdefghijklmnopqrstuvwxyz"[:classes]), channels, size).eval()
+    images, labels = torch.rand(4, channels, size, size), torch.tensor([0, 1, classes - 1, 0])
+    assert module.swap(images, labels, labels.flip(0)).shape == images.shape
+    mixtures = torch.full((4, classes), 1 / classes)
+    assert module.swap(images, labels, mixtures).shape == images.shape
+    terms = module.train().terms(images, labels, 1.0)
+    assert all(term.isfinite() for term in terms.values())
+    with pytest.raises(InputError, match=f"labels must lie in 0–{classes - 1}"):
+        module.reconstruct(images, labels + 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
-def test_labels_of_any_integer_type_will_do(vae, dtype):
-    torch.testing.assert_close(vae.reconstruct(IMAGES, GOOD.to(dtype)), vae.reconstruct(IMAGES, GOOD))
+def test_labels_of_any_integer_type_will_do(module, dtype):
+    torch.testing.assert_close(module.reconstruct(IMAGES, GOOD.to(dtype)), module.reconstruct(IMAGES, GOOD))
 
 
 def test_partners_share_the_label_and_cover_everyone():

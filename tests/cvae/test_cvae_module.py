@@ -5,35 +5,26 @@ import json
 import pytest
 import torch
 from conftest import assert_one_sentence, equal, snapshot
-from cvae_stand_ins import SMALL, BandJudge, band_set
+from cvae_stand_ins import BandJudge, band_data, new_module
 
-from s18_utils import training
-from s18_utils.cvae import CVAEModule
 from s18_utils.cvae import module as cvae_module
+from s18_utils.cvae.classifiers import build_classifier
 from s18_utils.cvae.losses import gaussian_nll, kl_divergence, label_loss
 from s18_utils.cvae.module import Disturbance
-from s18_utils.cvae.swap import SwapScores
 from s18_utils.data.augmentation import gaussian_blur
-from s18_utils.data.batches import StoreData
 from s18_utils.errors import InputError
-from s18_utils.progress import History
-from s18_utils.trainer import Reseed, build_trainer, quiet
-
-
-def new_module(**settings) -> CVAEModule:
-    torch.manual_seed(0)
-    return CVAEModule(**{**SMALL, **settings})
+from s18_utils.fitting import Hardware, Reseed, build_trainer, quiet_lightning
 
 
 def examples(count: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
-    batch = StoreData(band_set(), 8).examples(count)
+    batch = band_data().examples(count)
     return batch["image"], batch["label"]
 
 
-def fit(module: CVAEModule, epochs: int = 1, batch_size: int = 24):
-    data = StoreData(band_set(), batch_size)  # 72 training images
-    with quiet():
-        trainer = build_trainer(epochs, [Reseed(0)], progress=False)
+def fit(module, epochs: int = 1, batch_size: int = 24):
+    data = band_data(batch_size=batch_size)  # 72 training images
+    with quiet_lightning():
+        trainer = build_trainer(epochs, [Reseed(0)], Hardware(), progress=False)
         trainer.fit(module, data)
     return trainer
 
@@ -74,8 +65,8 @@ def test_the_code_term_reads_the_code_of_the_input_in_the_swapped_drawing(monkey
     images, labels = examples()
     asked = (labels + 4) % 10
     monkeypatch.setattr(cvae_module, "mismatched_labels", lambda *_: asked)
-    mu, logvar = module.vae.encode(module.swap(images, labels, asked), asked)
-    code, _ = module.vae.encode(images, labels)
+    mu, logvar = module.encode(module.swap(images, labels, asked), asked)
+    code, _ = module.encode(images, labels)
     expected = -torch.distributions.Normal(mu, (0.5 * logvar).exp()).log_prob(code).sum(1).mean()
     torch.testing.assert_close(module.terms(images, labels, 0.0)["code"], expected)
 
@@ -91,8 +82,10 @@ def test_the_code_term_leaves_the_encoders_statistics_to_images():
 
 def test_labels_asked_in_training_are_wrong_ones_and_change_from_step_to_step(monkeypatch):
     module, asked = new_module().train(), []
-    decode = module.vae.decode
-    monkeypatch.setattr(module.vae, "decode", lambda codes, labels: asked.append(labels) or decode(codes, labels))
+    decode = module.vae.decoder.forward
+    monkeypatch.setattr(
+        module.vae.decoder, "forward", lambda codes, labels: asked.append(labels) or decode(codes, labels)
+    )
     images, labels = examples()
     for _ in range(2):
         module.terms(images, labels, 1.0)
@@ -113,10 +106,12 @@ def test_terms_repeat_in_evaluation_mode_and_leave_chance_alone():
 def test_latent_augmentation_is_for_swapped_drawings_alone(monkeypatch):
     module, codes = new_module(latent_noise=0.5, latent_reach=1.0).train(), []
     monkeypatch.setattr(module.vae, "sample", lambda mu, logvar: mu)
-    decode = module.vae.decode
-    monkeypatch.setattr(module.vae, "decode", lambda given, labels: codes.append(given) or decode(given, labels))
+    decode = module.vae.decoder.forward
+    monkeypatch.setattr(
+        module.vae.decoder, "forward", lambda given, labels: codes.append(given) or decode(given, labels)
+    )
     images, labels = examples()
-    mu, _ = module.vae.encode(images, labels)
+    mu, _ = module.encode(images, labels)
     module.terms(images, labels, 1.0)
     torch.testing.assert_close(codes[0][:16], mu)
     assert (codes[0][16:] != mu).any(1).all()
@@ -139,17 +134,6 @@ def test_training_goes_through_the_warm_up(monkeypatch):
     monkeypatch.setattr(module, "terms", lambda *batch: weights.append(batch[2]) or terms(*batch))
     fit(module, epochs=2, batch_size=12)  # twelve steps, and after every six one look at the validation images
     assert weights == pytest.approx([10 * min(step / 6, 1) for step in range(6)] + [10] + [10] * 6 + [10])
-
-
-def test_the_table_of_epochs_has_a_column_for_a_term_that_joins_in_later():
-    history = History("title", 0)
-    history.total = 2
-    rows = [{"train_nll": 1.0, "val_nll": 2.0}, {"train_nll": 3.0, "train_label_true": 4.0, "val_nll": 5.0}]
-    history.rows = [{"seed": 0, "epoch": epoch, "seconds": 1.0, **row} for epoch, row in enumerate(rows, 1)]
-    page = history.html()
-    assert "<th>train nll</th><th>train label true</th><th>val nll</th>" in page
-    assert "<td>1.0000</td><td></td><td>2.0000</td>" in page
-    assert "<td>3.0000</td><td>4.0000</td><td>5.0000</td>" in page
 
 
 def test_training_lowers_the_objective():
@@ -187,7 +171,7 @@ def test_the_frozen_network_stays_in_evaluation_mode_whatever_is_asked():
 
 
 def test_the_label_loss_reaches_the_decoder_through_the_frozen_network():
-    module = new_module(shift=0, noise=0, blur=0).train()
+    module = new_module(disturb_shift=0, disturb_noise=0, disturb_blur=0).train()
     module.terms(*examples(), 1.0)["label_swapped"].backward()
     assert module.vae.decoder.draw.weight.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in module.frozen.parameters())
@@ -210,7 +194,7 @@ def test_every_parameter_is_in_one_group_and_only_kernels_decay():
 def test_disturbance_changes_drawings_in_training_only():
     torch.manual_seed(0)
     images = torch.rand(8, 1, 28, 28)
-    layer = Disturbance()
+    layer = Disturbance(2, 0.3, 1.0)
     assert not torch.equal(layer(images), images)
     assert layer.eval()(images) is images
     assert Disturbance(0, 0, 0)(images) is images
@@ -218,7 +202,7 @@ def test_disturbance_changes_drawings_in_training_only():
 
 def test_disturbance_leaves_chance_alone_in_evaluation_mode():
     before = torch.get_rng_state()
-    Disturbance().eval()(torch.zeros(2, 1, 28, 28))
+    Disturbance(2, 0.3, 1.0).eval()(torch.zeros(2, 1, 28, 28))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -256,20 +240,16 @@ def test_noise_is_drawn_for_each_image_up_to_its_size():
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
 def test_disturbance_keeps_every_image_of_any_batch_in_its_place(count):
     images = torch.arange(1.0, count + 1).view(-1, 1, 1, 1).expand(-1, 1, 28, 28)  # flat, so shift and blur do nothing
-    torch.testing.assert_close(Disturbance(noise=0)(images), images)
+    torch.testing.assert_close(Disturbance(2, 0, 1.0)(images), images)
 
 
 # The module as a whole.
 
 
-def test_settings_are_json_and_rebuild_the_module():
-    module = new_module(label_weight=7.0).eval()
-    again = CVAEModule(**json.loads(json.dumps(dict(module.hparams)))).eval()
-    again.load_state_dict(module.state_dict())
-    images, labels = examples(4)
-    asked = labels.flip(0)
-    assert torch.equal(again.swap(images, labels, asked), module.swap(images, labels, asked))
-    assert again.hparams.label_weight == 7.0
+def test_its_settings_are_plain_values_for_checkpoints():
+    module = new_module(label_weight=7.0)
+    assert json.loads(json.dumps(dict(module.hparams)))["label_weight"] == 7.0
+    assert module.hparams.learning_rate == 2e-3
 
 
 def test_drawings_come_without_gradients_and_in_the_unit_range():
@@ -308,18 +288,40 @@ def test_a_bad_training_batch_is_refused_in_one_sentence(change, parts):
     assert_one_sentence(str(caught.value), *parts)
 
 
-def test_scoring_without_a_judge_is_refused():
-    with pytest.raises(InputError) as caught:
-        training.score(new_module(), StoreData(band_set(), 8))
-    assert_one_sentence(str(caught.value), "there is no judge", "attach()")
+# The networks that read its drawings.
 
 
-def test_swaps_are_scored_through_lightning():
+def test_attaching_brings_the_frozen_networks_weights_and_the_judges():
     module = new_module()
-    module.scores = SwapScores(BandJudge(), BandJudge())
-    scores = training.score(module, StoreData(band_set(test=40), 16))
-    assert scores["judge_accuracy"] == scores["classifier_accuracy"] == 1
-    assert 0 <= scores["swap_agreement"] <= 1
-    whole = training.score(module, StoreData(band_set(test=40), 40))
-    for name in ("swap_agreement", "same_label_agreement", "mse", "psnr", "kl", "bits_per_dim", "label_loss"):
-        assert scores[name] == pytest.approx(whole[name], rel=1e-3)
+    torch.manual_seed(1)
+    trained = build_classifier("DigitNet", {"widths": [4, 8, 8], "hidden": 16}, classes=10, channels=1, size=28)
+    judges = [BandJudge(), BandJudge()]
+    names = set(module.state_dict())
+    module.attach(trained, judges)
+    assert equal(module.frozen.state_dict(), trained.state_dict())
+    assert module.judges == judges
+    assert not any(judge.training or judge.weight.requires_grad for judge in judges)
+    # Judges are no part of the model: not of its weights, not of its optimiser.
+    assert set(module.state_dict()) == names
+    assert not {id(judge.weight) for judge in judges} & {id(parameter) for parameter in module.parameters()}
+    module.attach(classifier=trained)  # and stay when another frozen CNN comes
+    assert module.judges == judges
+
+
+def test_a_frozen_network_of_another_architecture_is_refused():
+    module = new_module()
+    before = snapshot(module)
+    other = build_classifier("DigitNet", {"widths": [4, 8, 8], "hidden": 8}, classes=10, channels=1, size=28)
+    with pytest.raises(InputError) as caught:
+        module.attach(other, [BandJudge()])
+    assert_one_sentence(str(caught.value), "the classifier given, DigitNet", "another architecture", "train it again")
+    assert equal(module.state_dict(), before)
+    assert module.judges == []
+
+
+def test_a_judge_without_a_feature_layer_is_refused():
+    module = new_module()
+    with pytest.raises(InputError) as caught:
+        module.attach(judges=[BandJudge(), torch.nn.Flatten()])
+    assert_one_sentence(str(caught.value), "Flatten has no feature layer")
+    assert module.judges == []

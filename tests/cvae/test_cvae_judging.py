@@ -1,30 +1,29 @@
-"""Scoring of the label swap: painters and judges whose answers are known, features worked out by hand."""
+"""Scoring of the label swap: painters and judges whose answers are known, measures worked out by hand."""
 
 import math
 
 import pytest
 import torch
 from conftest import assert_one_sentence
-from cvae_stand_ins import SIDE, BandJudge, Painter, bands
+from cvae_stand_ins import SIDE, BandJudge, Painter, band_split, bands, labelled_set, module_of, stored
 from torch import Tensor, nn
 
+from s18_utils.cvae import judging
+from s18_utils.cvae.checks import check_feature_layer, check_judge
+from s18_utils.cvae.judging import BLUR_SIGMA, score_swaps
 from s18_utils.cvae.losses import mismatched_labels
-from s18_utils.cvae.swap import (
-    BLUR_SIGMA,
-    SwapScores,
-    centred,
-    colour_layout,
-    correlation,
-    features,
-    ink,
-    require_judge,
-    slant,
-    survival,
-)
+from s18_utils.cvae.survival import centred, colour_layout, correlation, ink, measures_of, slant, survival
 from s18_utils.data.augmentation import gaussian_blur
+from s18_utils.data.batches import StoreData
 from s18_utils.errors import InputError
 
 UNDECIDED = -math.log(0.1) - 9 * math.log(0.9)  # the label loss of a classifier that gives all labels one logit
+
+
+@pytest.fixture(autouse=True)
+def without_variety(monkeypatch) -> None:
+    """Variety has tests of its own."""
+    monkeypatch.setattr(judging, "score_variety", lambda module, data, agreement: ({}, [{} for _ in module.judges]))
 
 
 @pytest.fixture
@@ -34,12 +33,11 @@ def inputs() -> tuple[Tensor, Tensor]:
     return bands(labels, 0.5 + 0.5 * torch.rand(200, generator=torch.Generator().manual_seed(0))), labels
 
 
-def scores(painter: nn.Module, images: Tensor, labels: Tensor, judge=None, frozen=None, batch: int = 64) -> dict:
-    counted = SwapScores(judge or BandJudge(), frozen or BandJudge(blind=True))
-    counted.reset(images.device)
-    for rows in torch.arange(len(images)).split(batch):
-        counted.update(painter, images[rows], labels[rows])
-    return counted.compute()
+def scores(painter: nn.Module, images: Tensor, labels: Tensor, judges=None, frozen=None) -> dict:
+    channels, side = images.shape[1:3]
+    module = module_of(painter, judges, frozen, channels=channels, size=side)
+    train = band_split(40, channels=channels, side=side)
+    return score_swaps(module, StoreData(labelled_set(train, stored(images, labels)), 64))
 
 
 def test_a_perfect_painter_gets_full_marks_and_keeps_the_ink(inputs):
@@ -71,7 +69,8 @@ def test_the_record_gets_plain_numbers_and_all_of_them(inputs):
         "classifier_accuracy",
         "judge_accuracy",
     } <= result.keys()
-    numbers = [value for name, value in result.items() if name not in ("swap_matrix", "survives")]
+    numbers = [value for name, value in result.items() if name not in ("swap_matrix", "survives", "judges")]
+    numbers += result["judges"]["judge"].values()
     numbers += [value for row in result["swap_matrix"] for value in row]
     numbers += [value for feature in result["survives"].values() for value in feature.values()]
     assert {type(value) for value in numbers} == {float}
@@ -103,9 +102,8 @@ def test_the_cost_of_an_image_is_that_of_scattered_codes():
 
 def test_psnr_is_averaged_over_images():
     labels = torch.tensor([0, 1] * 10)
-    images = bands(labels, torch.tensor([0.9, 0.7] * 10))  # both 0.1 away from 0.8
-    images[::2] = bands(labels[::2], torch.full((10,), 0.82))
-    errors = [0.02**2 * 56 / 784, 0.1**2 * 56 / 784]
+    images = bands(labels, torch.tensor([209, 179] * 10) / 255)  # 5 and 25 of 255 away from 0.8
+    errors = [(5 / 255) ** 2 * 56 / 784, (25 / 255) ** 2 * 56 / 784]
     result = scores(Painter(keeps=False), images, labels)
     assert result["mse"] == pytest.approx(sum(errors) / 2, rel=1e-4)
     assert result["psnr"] == pytest.approx(sum(-10 * math.log10(error) for error in errors) / 2, rel=1e-4)
@@ -128,11 +126,11 @@ def test_a_painter_that_draws_one_label_agrees_one_time_in_ten(inputs):
 class Reconstructs(Painter):
     """Draws the input's own label whatever is asked, as a model does whose code carries the class."""
 
-    def encode(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def encoder(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         mu = torch.stack([images.flatten(1).amax(1), labels.float()], 1)
         return mu, torch.zeros_like(mu)
 
-    def decode(self, codes: Tensor, labels: Tensor) -> Tensor:
+    def decoder(self, codes: Tensor, labels: Tensor) -> Tensor:
         return bands(codes[:, 1].long(), codes[:, 0])
 
 
@@ -147,8 +145,8 @@ def test_a_painter_that_only_reconstructs_never_agrees(inputs):
 class Mishears(Painter):
     """Draws a 1 when a 7 was asked for, of dark inputs only."""
 
-    def decode(self, codes: Tensor, labels: Tensor) -> Tensor:
-        return super().decode(codes, torch.where((labels == 7) & (codes[:, 0] < 0.7), 1, labels))
+    def decoder(self, codes: Tensor, labels: Tensor) -> Tensor:
+        return super().decoder(codes, torch.where((labels == 7) & (codes[:, 0] < 0.7), 1, labels))
 
 
 def test_rows_of_the_matrix_are_true_labels_and_columns_asked_ones():
@@ -172,32 +170,27 @@ def test_the_judge_reads_every_image_once_and_every_drawing_sharp_and_blurred(in
             read.append(len(images))
             return super().forward(images)
 
-    scores(Painter(), *inputs, judge=Counts(), batch=200)
-    assert sorted(read) == [200, 200, 2000, 2000]
+    scores(Painter(), *inputs, judges=[Counts()])
+    assert sum(read) == 2 * 200 + 2 * 2000
 
 
-def test_batches_add_up(inputs):
-    whole = scores(Painter(keeps=False), *inputs, batch=200)
-    parts = scores(Painter(keeps=False), *inputs, batch=37)
+def test_batches_add_up(inputs, monkeypatch):
+    results = []
+    for drawn in (2000, 370):
+        monkeypatch.setattr(judging, "DRAWN", drawn)
+        results.append(scores(Painter(keeps=False), *inputs))
+    whole, parts = results
     assert parts.pop("swap_matrix") == whole.pop("swap_matrix")
     assert parts.pop("survives")["ink"] == pytest.approx(whole.pop("survives")["ink"], abs=1e-6)
+    assert parts.pop("judges")["judge"] == pytest.approx(whole.pop("judges")["judge"])
     assert parts == pytest.approx(whole)
-
-
-def test_reset_forgets(inputs):
-    images, labels = inputs
-    counted = SwapScores(BandJudge(), BandJudge())
-    for painter in (Painter(stuck=3), Painter()):
-        counted.reset(images.device)
-        counted.update(painter, images, labels)
-    assert counted.compute()["swap_agreement"] == 1
 
 
 class Textured(Painter):
     """Draws the input's own label, and what is asked as a chequerboard too fine for a blur to leave."""
 
-    def decode(self, codes: Tensor, labels: Tensor) -> Tensor:
-        drawn = super().decode(codes, torch.zeros_like(labels))
+    def decoder(self, codes: Tensor, labels: Tensor) -> Tensor:
+        drawn = super().decoder(codes, torch.zeros_like(labels))
         board = (torch.arange(SIDE)[:, None] + torch.arange(SIDE)) % 2
         return drawn + bands(labels, torch.full((len(labels),), 3.0)) * (2 * board - 1)
 
@@ -211,10 +204,10 @@ class TextureJudge(BandJudge):
 
 
 def test_a_blur_tells_texture_from_strokes(inputs):
-    result = scores(Textured(), *inputs, judge=TextureJudge())
+    result = scores(Textured(), *inputs, judges=[TextureJudge()])
     assert result["swap_agreement"] == 1
     assert result["swap_agreement_blurred"] == pytest.approx(0.1)  # what is left is always a 0
-    strokes = scores(Painter(), *inputs, judge=TextureJudge())
+    strokes = scores(Painter(), *inputs, judges=[TextureJudge()])
     assert strokes["swap_agreement_blurred"] == 1
     assert gaussian_blur(inputs[0], BLUR_SIGMA).amax() > 0.6  # a stroke outlives it
 
@@ -232,20 +225,20 @@ def test_the_frozen_network_gives_its_accuracy_and_the_label_loss(inputs):
 
 def test_scoring_keeps_no_gradients(inputs):
     painter, judge = Painter(), BandJudge()
-    scores(painter, *inputs, judge=judge)
+    scores(painter, *inputs, judges=[judge])
     assert painter.log_sigma.grad is None
     assert judge.weight.grad is None
 
 
 def test_a_judge_that_cannot_read_is_refused(inputs):
     with pytest.raises(InputError) as caught:
-        scores(Painter(), *inputs, judge=BandJudge(blind=True))
+        scores(Painter(), *inputs, judges=[BandJudge(blind=True)])
     assert_one_sentence(str(caught.value), "the judge reads 10.0% of 200 test images", "no better than chance (10%)")
 
 
 @pytest.mark.parametrize(("accuracy", "count"), [(0.9, 100), (0.25, 10_000), (0.5, 64), (1.0, 10)])
 def test_a_judge_better_than_chance_is_accepted(accuracy, count):
-    require_judge(accuracy, count)
+    check_judge(accuracy, count, 10)
 
 
 @pytest.mark.parametrize(
@@ -254,8 +247,69 @@ def test_a_judge_better_than_chance_is_accepted(accuracy, count):
 )
 def test_chance_allows_for_luck_with_few_images(accuracy, count):
     with pytest.raises(InputError) as caught:
-        require_judge(accuracy, count)
-    assert_one_sentence(str(caught.value), f"of {count} test images", "no better than chance", "train it longer")
+        check_judge(accuracy, count, 10)
+    assert_one_sentence(str(caught.value), f"of {count} test images", "no better than chance (10%)", "train it longer")
+
+
+@pytest.mark.parametrize(("classes", "good", "bad"), [(2, 0.8, 0.7), (3, 0.7, 0.6), (100, 0.03, 0.02)])
+def test_chance_depends_on_the_number_of_classes(classes, good, bad):
+    check_judge(good, 10_000, classes)
+    with pytest.raises(InputError):
+        check_judge(bad, 10_000, classes)
+
+
+# More than one judge.
+
+
+def test_a_swap_counts_when_all_judges_read_what_was_asked(inputs):
+    confused = BandJudge(confused={3: 4, 4: 3})  # takes a 3 for a 4 and the other way round
+    result = scores(Painter(), *inputs, judges=[BandJudge(), confused])
+    own = result["judges"]
+    assert list(own) == ["judge", "second_judge"]
+    assert own["judge"]["swap_agreement"] == own["judge"]["same_label_agreement"] == own["judge"]["accuracy"] == 1
+    # Two labels of ten, each asked for by the nine other classes.
+    assert own["second_judge"]["swap_agreement"] == result["swap_agreement"] == pytest.approx(0.8)
+    assert own["second_judge"]["same_label_agreement"] == result["same_label_agreement"] == pytest.approx(0.8)
+    assert result["real_agreement"] == own["second_judge"]["accuracy"] == pytest.approx(0.8)
+    expected = [[0.0 if asked in (3, 4) else 1.0 for asked in range(10)]] * 10
+    assert result["swap_matrix"] == expected
+    assert result["judge_accuracy"] == 1  # the first one's
+
+
+def test_two_judges_that_fail_on_different_labels_agree_on_the_rest(inputs):
+    judges = [BandJudge(confused={3: 4, 4: 3}), BandJudge(confused={7: 8, 8: 7})]
+    result = scores(Painter(), *inputs, judges=judges)
+    assert result["swap_agreement"] == pytest.approx(0.6)
+    assert [own["swap_agreement"] for own in result["judges"].values()] == pytest.approx([0.8, 0.8])
+
+
+def test_either_judge_that_cannot_read_is_refused(inputs):
+    with pytest.raises(InputError) as caught:
+        scores(Painter(), *inputs, judges=[BandJudge(), BandJudge(blind=True)])
+    assert_one_sentence(str(caught.value), "the second judge reads 10.0% of 200 test images")
+
+
+def test_a_judge_without_a_feature_layer_is_refused(inputs):
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(SIDE**2, 10))
+    with pytest.raises(InputError) as caught:
+        scores(Painter(), *inputs, judges=[BandJudge(), plain])
+    assert_one_sentence(str(caught.value), "Sequential has no feature layer", "features_of(images)")
+    check_feature_layer(BandJudge())
+
+
+def test_scoring_without_a_judge_is_refused(inputs):
+    with pytest.raises(InputError) as caught:
+        scores(Painter(), *inputs, judges=[])
+    assert_one_sentence(str(caught.value), "there is no judge", "attach()")
+
+
+def test_scoring_leaves_the_module_as_it_was(inputs):
+    module = module_of(Painter()).train()
+    score_swaps(module, StoreData(labelled_set(band_split(40), stored(*inputs)), 64))
+    assert module.training
+
+
+# What survives.
 
 
 def line(lean: float, ends: tuple[int, int] = (8, 20)) -> Tensor:
@@ -280,7 +334,7 @@ def test_slant_by_hand():
     assert slant(image).item() == pytest.approx(1.5, abs=1e-5)
 
 
-def test_features_are_measured_in_full_precision_even_under_bf16():
+def test_measures_are_measured_in_full_precision_even_under_bf16():
     images = torch.cat([line(lean) for lean in (-0.5, 0.0, 0.25, 1.0)])
     with torch.autocast("cpu", torch.bfloat16):
         half = slant(images), ink(images), colour_layout(images)
@@ -306,8 +360,8 @@ def test_colour_layout_averages_tiles():
 
 
 def test_grey_images_have_slant_and_ink_others_a_colour_layout():
-    assert features(torch.zeros(1, 1, 4, 4)) == {"slant": slant, "ink": ink}
-    assert features(torch.zeros(1, 3, 4, 4)) == {"colour_layout": colour_layout}
+    assert measures_of(torch.zeros(1, 1, 4, 4)) == {"slant": slant, "ink": ink}
+    assert measures_of(torch.zeros(1, 3, 4, 4)) == {"colour_layout": colour_layout}
 
 
 def test_colour_images_are_scored_as_well():
@@ -334,22 +388,22 @@ def test_correlation_by_hand():
 
 
 def test_values_less_the_mean_of_their_group_by_hand():
-    out = centred(torch.tensor([1.0, 3.0, 10.0]), torch.tensor([4, 4, 7]))
+    out = centred(torch.tensor([1.0, 3.0, 10.0]), torch.tensor([4, 4, 7]), 10)
     torch.testing.assert_close(out, torch.tensor([-1.0, 1.0, 0.0]).double())
-    two = centred(torch.tensor([[1.0, 0.0], [3.0, 8.0]]), torch.tensor([0, 0]))
+    two = centred(torch.tensor([[1.0, 0.0], [3.0, 8.0]]), torch.tensor([0, 0]), 10)
     torch.testing.assert_close(two, torch.tensor([[-1.0, -4.0], [1.0, 4.0]]).double())
 
 
 def test_survival_tells_the_hand_from_the_class():
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 10, (20_000,), generator=generator)
-    asked = mismatched_labels(labels, generator)
+    asked = mismatched_labels(labels, 10, generator)
     hand, other = torch.randn(2, 20_000, generator=generator)
-    kept = survival(hand + 3.0 * labels, hand + 3.0 * asked, labels, asked)
+    kept = survival(hand + 3.0 * labels, hand + 3.0 * asked, labels, asked, 10)
     assert kept["within_class"] > 0.99  # the hand is kept wholly
     assert kept["correlation"] < 0.1  # but the classes' own difference covers it
     assert abs(kept["shuffled"]) < 0.03
     assert abs(kept["shuffled_within_class"]) < 0.03
-    lost = survival(hand, other, labels, asked)
+    lost = survival(hand, other, labels, asked, 10)
     assert all(abs(value) < 0.03 for value in lost.values())
-    assert survival(hand, other, labels, asked) == lost
+    assert survival(hand, other, labels, asked, 10) == lost

@@ -1,27 +1,26 @@
-"""The classifiers: what they compute, how they are trained, that they learn, repeat, resume and stay frozen."""
+"""The networks that read images: what they compute, their feature layers, that they learn, repeat and stay frozen."""
 
-import dataclasses
 import math
 import shutil
+from itertools import combinations
 
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import assert_one_sentence, equal, interrupt_in, on_cpu, weights, without_seconds
+from cvae_stand_ins import DIGITS
 from torch import Tensor, nn
 
 from s18_utils import training
-from s18_utils.cvae import ClassifierModule
-from s18_utils.cvae.classifier_module import Lookahead, triangle
+from s18_utils.cvae.classifier_module import ClassifierModule, Lookahead, triangle
 from s18_utils.cvae.classifiers import CLASSIFIERS, build_classifier, freeze
-from s18_utils.data import DataSet
 from s18_utils.data.augmentation import gaussian_blur
 from s18_utils.data.batches import StoreData
+from s18_utils.data.store import DataSet
+from s18_utils.device import precision
 from s18_utils.errors import InputError
-from s18_utils.experiments import CLASSIFIERS as ROWS
-from s18_utils.experiments import EXPERIMENTS
-from s18_utils.presets import PRESET_NAMES, PRESETS
-from s18_utils.trainer import Reseed, build_trainer, precision, quiet
+from s18_utils.experiments import EXPERIMENTS, NETWORKS, PRESETS, build_settings
+from s18_utils.fitting import Hardware, Reseed, build_trainer, quiet_lightning, score_module
 from s18_utils.training import train_or_load
 
 SMALL = {
@@ -29,12 +28,20 @@ SMALL = {
     "DigitJudge": {"widths": [8, 8], "hidden": 32},
     "ObjectNet": {"widths": [8, 16, 16]},
     "ObjectJudge": {"widths": [8, 16], "depth": 1, "halve": True},
+    "DenseJudge": {"stem": [8], "growth": [8, 16], "widths": [16, 32], "depth": 2},
 }
+FEATURES = {"DigitNet": 32, "DigitJudge": 32, "ObjectNet": 16, "ObjectJudge": 16, "DenseJudge": 32}
+RECIPE = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "shift_rate": 1.0, "smoothing": 0.1}
 CVAES = ("cvae-mnist", "cvae-cifar10")
 
 
 def shape_of(name: str) -> tuple[int, int, int]:
     return (1, 28, 28) if name.startswith("Digit") else (3, 32, 32)
+
+
+def build(name: str, classes: int = 10, **settings) -> nn.Module:
+    channels, size, _ = shape_of(name)
+    return build_classifier(name, settings or SMALL[name], classes=classes, channels=channels, size=size)
 
 
 def gratings(count: int, channels: int, size: int, seed: int = 0) -> dict[str, Tensor]:
@@ -52,25 +59,28 @@ def gratings(count: int, channels: int, size: int, seed: int = 0) -> dict[str, T
 def grating_data(name: str, train: int = 450, test: int = 100, batch_size: int = 50) -> StoreData:
     shape = shape_of(name)
     splits = gratings(train, *shape[:2]), gratings(test, *shape[:2], seed=1)
-    return StoreData(DataSet("gratings", "synthetic", "0123456789abcdef", *splits), batch_size)
+    return StoreData(
+        DataSet("gratings", "gratings", "synthetic", "0123456789abcdef", DIGITS, None, *splits), batch_size
+    )
 
 
 def fit(module: ClassifierModule, data: StoreData, epochs: int) -> ClassifierModule:
-    with quiet():
-        trainer = build_trainer(epochs, [Reseed(0)], progress=False)
+    with quiet_lightning():
+        trainer = build_trainer(epochs, [Reseed(0)], Hardware(), progress=False)
         trainer.fit(module, data)
     return module
 
 
 def new_module(name: str, seed: int = 0, **settings) -> ClassifierModule:
     torch.manual_seed(seed)
-    return ClassifierModule(name, SMALL[name], **{"learning_rate": 0.1, **settings})
+    channels, size, _ = shape_of(name)
+    return ClassifierModule(name, SMALL[name], **RECIPE | settings, classes=DIGITS, channels=channels, size=size)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_logits_of_each_image_are_its_own(name):
     torch.manual_seed(0)
-    net = build_classifier(name, **SMALL[name])
+    net = build(name)
     images = torch.rand(6, *shape_of(name))
     net.train()(images)
     net.eval()
@@ -85,7 +95,7 @@ def test_logits_of_each_image_are_its_own(name):
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_classifier_learns(name):
     module = fit(new_module(name), grating_data(name), epochs=14)
-    scores = training.score(module, grating_data(name))
+    scores = score_module(module, grating_data(name))
     assert scores.keys() == {"loss", "accuracy"}
     assert scores["accuracy"] > 0.9
     assert 0 < scores["loss"] < 1.5  # of smoothed labels and, in one, small logits
@@ -94,7 +104,7 @@ def test_every_classifier_learns(name):
 def test_scores_are_those_of_the_whole_split():
     data = grating_data("DigitNet", test=101, batch_size=33)  # a last batch of two
     module = new_module("DigitNet")
-    scores = training.score(module, data)
+    scores = score_module(module, data)
     split = data.examples(101)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bf16-mixed"):
         logits = module.eval().cpu()(split["image"]).float()
@@ -180,7 +190,7 @@ def test_whitening_makes_patches_uncorrelated_and_of_unit_variance():
     torch.manual_seed(0)
     smooth = gaussian_blur(torch.rand(200, 3, 32, 32), 1.0)
     smooth = (smooth - smooth.mean()) + torch.tensor([0.4914, 0.4822, 0.4465]).view(3, 1, 1)
-    net = build_classifier("ObjectNet", widths=[8, 8, 8])
+    net = build("ObjectNet", widths=[8, 8, 8])
     net.whiten(smooth, epsilon=1e-8)
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)))
     out = net.whitening((smooth - mean) / std)
@@ -191,7 +201,7 @@ def test_whitening_makes_patches_uncorrelated_and_of_unit_variance():
 
 def test_training_whitens_with_training_images_and_keeps_it():
     module, data = new_module("ObjectNet"), grating_data("ObjectNet", train=120)
-    expected = build_classifier("ObjectNet", **SMALL["ObjectNet"])
+    expected = build("ObjectNet")
     expected.whiten(data.train.tensors["image"][data.train.rows].float() / 255)
     fit(module, data, epochs=1)
     torch.testing.assert_close(module.net.whitening.weight, expected.whitening.weight)
@@ -199,7 +209,7 @@ def test_training_whitens_with_training_images_and_keeps_it():
 
 
 def test_object_net_convolutions_start_by_passing_their_input_on():
-    net = build_classifier("ObjectNet", widths=[30, 30, 30])
+    net = build("ObjectNet", widths=[30, 30, 30])
     second = net.features[4]
     assert isinstance(second, nn.Conv2d)
     x = torch.rand(1, 30, 5, 5)
@@ -207,7 +217,7 @@ def test_object_net_convolutions_start_by_passing_their_input_on():
 
 
 def test_a_frozen_network_passes_gradients_to_its_input_only():
-    net = freeze(build_classifier("DigitNet", widths=[4, 4, 4], hidden=8))
+    net = freeze(build("DigitNet"))
     images = torch.rand(2, 1, 28, 28, requires_grad=True)
     net(images).sum().backward()
     assert images.grad.abs().sum() > 0
@@ -215,10 +225,50 @@ def test_a_frozen_network_passes_gradients_to_its_input_only():
     assert not net.training
 
 
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_the_feature_layer_is_what_the_logits_are_made_of(name):
+    torch.manual_seed(0)
+    net = build(name).eval()
+    images = torch.rand(6, *shape_of(name))
+    features = net.features_of(images)
+    assert features.shape == (6, FEATURES[name])
+    # Logits are linear in them: an image half-way between two would have the mean of their logits.
+    last = net.head[-1] if isinstance(net.head, nn.Sequential) else net.head
+    torch.testing.assert_close(net(images), last(features) * getattr(net, "scale", 1.0))
+    torch.testing.assert_close(net.features_of(images[2:3]), features[2:3], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize(("classes", "channels", "size"), [(3, 1, 32), (26, 3, 28), (2, 2, 40)])
+def test_any_number_of_classes_channels_and_pixels(name, classes, channels, size):
+    net = build_classifier(name, SMALL[name], classes=classes, channels=channels, size=size)
+    images = torch.rand(4, channels, size, size)
+    if hasattr(net, "whiten"):
+        net.whiten(images)
+    assert net.train()(images).shape == (4, classes)
+
+
 def test_an_unknown_classifier_is_refused():
     with pytest.raises(InputError) as caught:
-        build_classifier("Nobody")
+        build("Nobody", widths=[8])
     assert_one_sentence(str(caught.value), "unknown classifier 'Nobody'", *CLASSIFIERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("DigitNet", {"widths": [8, 8]}),
+        ("DigitNet", {"widths": [8] * 6, "hidden": 8}),
+        ("DigitJudge", {"widths": [8, 8, 8], "hidden": 8}),
+        ("ObjectJudge", {"widths": [], "depth": 1, "halve": True}),
+        ("DenseJudge", {"stem": [8], "growth": [8], "widths": "wide", "depth": 1}),
+        ("ObjectNet", {"widths": [-1, 4]}),
+    ],
+)
+def test_settings_of_which_no_network_can_be_built_are_refused(name, settings):
+    with pytest.raises(InputError) as caught:
+        build(name, **settings)
+    assert_one_sentence(str(caught.value), f"{name} can't be built", "change net_settings")
 
 
 def layers(net: nn.Module) -> list[tuple]:
@@ -231,39 +281,39 @@ def layers(net: nn.Module) -> list[tuple]:
     ]
 
 
-@pytest.mark.parametrize("preset", PRESET_NAMES)
-@pytest.mark.parametrize("name", CVAES)
-def test_the_judge_has_another_architecture_and_another_seed_than_the_frozen_network(name, preset):
-    needs = EXPERIMENTS[name].needs
-    frozen, judge = (ROWS[needs[role]] for role in ("classifier", "judge"))
-    assert frozen.data == judge.data == EXPERIMENTS[name].data
-    assert frozen.seed != judge.seed
-    nets = [row.build(PRESETS[row.name][preset].module).net for row in (frozen, judge)]
-    assert type(nets[0]) is not type(nets[1])
-    kernels = [[parameter.shape for parameter in net.parameters() if parameter.ndim == 4] for net in nets]
-    assert kernels[0] != kernels[1]
-    assert layers(nets[0]) != layers(nets[1])
-    storage = [{parameter.data_ptr() for parameter in net.state_dict().values()} for net in nets]
-    assert not storage[0] & storage[1]
+def networks_of(name: str, preset: str) -> dict[str, nn.Module]:
+    """The frozen CNN and the judges of an experiment, as its block says."""
+    settings, (channels, size) = build_settings(EXPERIMENTS[name], preset), {"cvae-mnist": (1, 28)}.get(name, (3, 32))
+    roles = {role: getattr(settings, role) for role in NETWORKS}
+    assert len({each.seed for each in roles.values()}) == len(roles)
+    return {
+        role: build_classifier(each.net, each.net_settings, classes=10, channels=channels, size=size)
+        for role, each in roles.items()
+    }
 
 
-@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", CVAES)
-def test_the_frozen_networks_record_fits_into_the_conditional_vae(name, preset):
-    row = ROWS[EXPERIMENTS[name].needs["classifier"]]
-    classifier = row.build(PRESETS[row.name][preset].module)
-    cvae = EXPERIMENTS[name].build(PRESETS[name][preset].module)
-    assert cvae.frozen.load_state_dict(classifier.net.state_dict())
+def test_frozen_network_and_judges_are_of_different_kinds_and_seeds(name, preset):
+    for one, other in combinations(networks_of(name, preset).values(), 2):
+        assert type(one) is not type(other)
+        kernels = [[parameter.shape for parameter in net.parameters() if parameter.ndim == 4] for net in (one, other)]
+        assert kernels[0] != kernels[1]
+        assert layers(one) != layers(other)
+        storage = [{parameter.data_ptr() for parameter in net.state_dict().values()} for net in (one, other)]
+        assert not storage[0] & storage[1]
 
 
 @pytest.fixture
 def small_classifiers(monkeypatch):
     """Makes `tiny` smaller still: 54 training images in batches of 8, which 5 does not divide."""
-    for name in ("classifier-mnist", "judge-mnist", "classifier-cifar10"):
-        tiny, settings = PRESETS[name]["tiny"], {"settings": SMALL[ROWS[name].model["net"]], "learning_rate": 0.05}
-        smaller = {"epochs": 4, "batch_size": 8, "limit": 60, "augment": PRESETS[name]["quick"].augment}
-        monkeypatch.setitem(PRESETS[name], "tiny", dataclasses.replace(tiny, module=settings, **smaller))
-    monkeypatch.setitem(training.FIGURES, "classifier", lambda *arguments: {})
+    for name in CVAES:
+        block = EXPERIMENTS[name].block
+        monkeypatch.setitem(block, "limit", 60)
+        for role in NETWORKS:
+            smaller = {"net_settings": SMALL[block[role]["net"]], "epochs": 4, "batch_size": 8, "learning_rate": 0.05}
+            monkeypatch.setitem(block, role, block[role] | smaller | {"translate": 2, "noise": 0.1})
+    monkeypatch.setitem(training.DRAW, "classifier", lambda *arguments: {})
 
 
 @on_cpu
@@ -273,25 +323,24 @@ def test_interrupted_and_resumed_equals_uninterrupted(small_classifiers, tmp_pat
     whole = train_or_load(name, "tiny", out=tmp_path / "whole")
     for epoch in (1, 2):
         interrupt_in(monkeypatch, ClassifierModule, epoch, batch=3)
-        stopped = train_or_load(name, "tiny", out=tmp_path / "cut", resume=epoch > 1)
+        stopped = train_or_load(name, "tiny", out=tmp_path / "cut")
         assert stopped.metrics["interrupted"]
         assert stopped.metrics["epochs"] == epoch
-    resumed = train_or_load(name, "tiny", out=tmp_path / "cut", resume=True)
+    resumed = train_or_load(name, "tiny", out=tmp_path / "cut")
     assert not resumed.metrics["interrupted"]
-    assert resumed.metrics["test"] == whole.metrics["test"]
+    assert resumed.test == whole.test
     assert without_seconds(resumed.history) == without_seconds(whole.history)
     assert equal(weights(resumed), weights(whole))
 
 
 def test_a_classifiers_record_gives_its_network_back(small_classifiers, tmp_path):
     record = train_or_load("classifier-mnist", "tiny", out=tmp_path)
-    assert record.metrics["test"].keys() == {"loss", "accuracy"}
+    assert record.test.keys() == {"loss", "accuracy"}
     assert record.metrics["seeds"] == [0]
     module = record.model()
     assert not module.training
-    assert record.metrics["parameters"] == sum(parameter.numel() for parameter in module.net.parameters())
     data = training.build_data("classifier-mnist", "tiny")
-    assert training.score(module, data)["accuracy"] == record.metrics["test"]["accuracy"]
+    assert score_module(module, data)["accuracy"] == record.test["accuracy"]
     judge = train_or_load("judge-mnist", "tiny", out=tmp_path)
     assert judge.metrics["seeds"] == [101]
     # The weights of one are no use to the other.

@@ -1,0 +1,225 @@
+"""A conditional VAE with its frozen CNN and judges, end to end: what is trained first, kept, refused and resumed."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import assert_one_sentence, equal, interrupt_in, listing, on_cpu, weights, without_seconds
+
+from s18_utils import records, training
+from s18_utils.cvae import figures
+from s18_utils.cvae.classifier_module import ClassifierModule
+from s18_utils.cvae.module import CVAEModule
+from s18_utils.cvae.variety import PAINTERS, SCORES
+from s18_utils.data import sources
+from s18_utils.errors import InputError
+from s18_utils.experiments import EXPERIMENTS
+from s18_utils.records import Record, read_record
+from s18_utils.training import train_or_load
+
+NAME = "cvae-mnist"
+NETWORKS = ["classifier-mnist", "judge-mnist", "second-judge-mnist"]
+FIGURES = ["all_labels", "composite", "curves", "matrix", "quiz", "reconstructions", "samples", "variety"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, shared_store) -> Path:
+    """A folder with the records of a conditional VAE and of its networks at `tiny`."""
+    out = tmp_path_factory.mktemp("cvae")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("S18_DATA", str(shared_store))
+        patch.setattr(sources, "reachable", lambda url: False)
+        train_or_load(NAME, "tiny", out=out)
+    return out
+
+
+@pytest.fixture
+def copied(trained, tmp_path) -> Path:
+    """A copy of those records, to spoil."""
+    return shutil.copytree(trained, tmp_path / "copied")
+
+
+@pytest.fixture
+def networks(trained) -> dict[str, Record]:
+    return {name: read_record(trained / name) for name in NETWORKS}
+
+
+def test_networks_are_trained_first_and_everything_is_kept(trained):
+    assert sorted(path.name for path in trained.iterdir()) == sorted([*NETWORKS, NAME])  # and nothing half-done
+    record = read_record(trained / NAME)
+    assert set(FIGURES) <= {path.stem for path in record.folder.glob("*.png")}
+    files = {"config.json", "examples.safetensors", "history.csv", "metrics.json", "weights.safetensors"}
+    assert {path.name for path in record.folder.iterdir() if path.suffix != ".png"} == files
+    assert len({tuple(read_record(trained / name).metrics["seeds"]) for name in NETWORKS}) == 3
+
+
+def test_the_record_holds_what_was_promised(trained, networks):
+    record = read_record(trained / NAME)
+    test = record.test
+    assert (record.experiment, record.preset, record.metrics["epochs"]) == (NAME, "tiny", 2)
+    assert (record.data["name"], record.data["source"], record.data["test"]) == ("mnist", "synthetic", 1000)
+    # What the networks scored by themselves, they score here.
+    own = test["judges"]
+    assert list(own) == ["judge", "second_judge"]
+    for name, accuracy in zip(
+        NETWORKS, (test["classifier_accuracy"], *(each["accuracy"] for each in own.values())), strict=True
+    ):
+        assert accuracy == pytest.approx(networks[name].test["accuracy"], abs=3e-3)
+    assert test["swap_agreement"] <= min(each["swap_agreement"] for each in own.values())
+    # The matrix says the same as the two numbers: all classes are equally frequent.
+    matrix, diagonal = torch.tensor(test["swap_matrix"]), torch.eye(10, dtype=torch.bool)
+    assert matrix[diagonal].mean().item() == pytest.approx(test["same_label_agreement"], abs=1e-3)
+    assert matrix[~diagonal].mean().item() == pytest.approx(test["swap_agreement"], abs=1e-3)
+    assert list(test["variety"]) == list(PAINTERS)
+    assert all(0 <= test["variety"][painter][score] for painter in PAINTERS for score in SCORES)
+    assert test["variety"]["real"]["coverage"] > test["variety"]["template"]["coverage"]
+
+
+def test_it_learns_to_draw_what_is_asked(trained):
+    record = read_record(trained / NAME)
+    test = record.test
+    assert min(test["classifier_accuracy"], *(each["accuracy"] for each in test["judges"].values())) > 0.9
+    assert test["swap_agreement"] > 0.5  # by chance: 0.1, and that of one judge
+    assert test["same_label_agreement"] > 0.5
+    assert test["mse"] < 0.1
+    assert test["survives"]["ink"]["within_class"] > test["survives"]["ink"]["shuffled_within_class"] + 0.1
+    assert record.history[-1]["val_loss"] < record.history[0]["val_loss"]
+    assert all(math.isfinite(value) for row in record.history for value in row.values())
+
+
+def test_everything_is_loaded_the_second_time(trained, monkeypatch, capsys):
+    monkeypatch.setattr(training, "train_seed", None)  # nothing is to be trained
+    before = listing(trained)
+    record = train_or_load(NAME, "tiny", out=trained)
+    said = capsys.readouterr().out
+    assert f"Loaded the record of {NAME}" in said
+    assert "epoch 1/" not in said
+    assert record.metrics == read_record(trained / NAME).metrics
+    assert listing(trained) == before
+    for name in NETWORKS:
+        assert train_or_load(name, "tiny", out=trained).experiment == name
+
+
+def test_a_record_gives_its_networks_back(trained, networks):
+    module = records.load_model(NAME, "tiny", trained)
+    assert equal(module.frozen.state_dict(), networks[NETWORKS[0]].model().net.state_dict())
+    assert not any(parameter.requires_grad for parameter in module.frozen.parameters())
+    for judge, name in zip(module.judges, NETWORKS[1:], strict=True):
+        assert equal(judge.state_dict(), networks[name].model().net.state_dict())
+        shared = {value.data_ptr() for value in judge.state_dict().values()}
+        assert not shared & {value.data_ptr() for value in module.state_dict().values()}
+
+
+def test_a_record_scores_again_as_it_did(trained):
+    record = read_record(trained / NAME)
+    scores = training.score_record(record, training.build_data(NAME, "tiny"))
+    assert scores["swap_matrix"] == record.test["swap_matrix"]
+    assert scores["mse"] == pytest.approx(record.test["mse"], rel=1e-4)
+    assert scores["variety"]["swapped"]["by_class"] == record.test["variety"]["swapped"]["by_class"]
+
+
+@pytest.mark.parametrize("judge", NETWORKS[1:])
+@pytest.mark.parametrize("retrain", [False, True])
+def test_a_judge_no_better_than_chance_is_refused_and_nothing_is_written(copied, retrain, judge):
+    spoil_judge(copied / judge, 0.11)
+    if not retrain:
+        shutil.rmtree(copied / NAME)
+    before = listing(copied)
+    with pytest.raises(InputError) as caught:
+        train_or_load(NAME, "tiny", out=copied, retrain=retrain)
+    assert_one_sentence(str(caught.value), "judge reads 11.0% of 1000 test images", "no better than chance")
+    assert {name: before[name] for name in before} == {name: listing(copied)[name] for name in before}
+
+
+def spoil_judge(folder: Path, accuracy: float) -> None:
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["test"]["accuracy"] = accuracy
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+@pytest.mark.parametrize("change", [{"latent": 12}, {"encoder_widths": [16, 32]}, {"decoder_depth": 1}])
+def test_a_record_of_another_architecture_is_refused(copied, change):
+    file = copied / NAME / "config.json"
+    config = json.loads(file.read_text())
+    config["settings"] |= change
+    file.write_text(json.dumps(config))
+    with pytest.raises(InputError) as caught:
+        records.load_model(NAME, "tiny", copied)
+    assert_one_sentence(str(caught.value), "do not fit its config.json", "delete the folder and train again")
+
+
+def test_a_record_with_another_networks_weights_is_refused(copied):
+    shutil.copy(copied / NETWORKS[0] / "weights.safetensors", copied / NAME)
+    with pytest.raises(InputError) as caught:
+        records.load_model(NAME, "tiny", copied)
+    assert_one_sentence(str(caught.value), "do not fit its config.json")
+
+
+@pytest.fixture
+def tiny_cvae(monkeypatch) -> None:
+    """Makes the conditional VAE at `tiny` smaller still, and draws no figures; its networks stay."""
+    smaller = {"epochs": 4, "batch_size": 8, "encoder_widths": (8, 8), "latent_noise": 0.1, "latent_reach": 0.3}
+    for name, value in smaller.items():
+        monkeypatch.setitem(EXPERIMENTS[NAME].block, name, value)
+    for family in ("cvae", "classifier"):
+        monkeypatch.setitem(training.DRAW, family, lambda *arguments: {})
+
+
+@on_cpu
+def test_interrupted_and_resumed_equals_uninterrupted(copied, tiny_cvae, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "answers", lambda kept, config, *rest: config["family"] == "classifier")
+    few = {"limit": 60, "name": "few"}
+    for name in NETWORKS:  # of the data's first images the networks are taken as they are
+        monkeypatch.setattr(training, "train_network", lambda name, *rest: read_record(copied / name))
+    whole = train_or_load(NAME, "tiny", out=tmp_path / "whole", **few)
+    for epoch in (1, 2):
+        interrupt_in(monkeypatch, CVAEModule, epoch, batch=3)
+        stopped = train_or_load(NAME, "tiny", out=copied, **few)
+        assert stopped.metrics["interrupted"]
+        assert stopped.metrics["epochs"] == epoch
+    resumed = train_or_load(NAME, "tiny", out=copied, **few)
+    assert not resumed.metrics["interrupted"]
+    assert without_seconds(resumed.history) == without_seconds(whole.history)
+    assert equal(weights(resumed), weights(whole))
+    assert resumed.test == whole.test
+
+
+def test_an_interrupted_network_stops_the_experiment_and_goes_on_next_time(tmp_path, monkeypatch, tiny_cvae):
+    step, left = ClassifierModule.training_step, [1]
+
+    def stop(module, batch, batch_idx):
+        if left[0] and module.current_epoch == 1 and type(module.net).__name__ == "DigitJudge":
+            left[0] = 0
+            raise KeyboardInterrupt
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(ClassifierModule, "training_step", stop)
+    with pytest.raises(KeyboardInterrupt, match="while training judge-mnist: run this again to go on"):
+        train_or_load(NAME, "tiny", out=tmp_path)
+    assert not (tmp_path / NAME).exists()
+    assert read_record(tmp_path / NETWORKS[1]).metrics["interrupted"]
+    record = train_or_load(NAME, "tiny", out=tmp_path)
+    assert record.test["judges"]["judge"]["accuracy"] > 0.9
+    judge = read_record(tmp_path / NETWORKS[1])
+    assert not judge.metrics["interrupted"]
+    assert [row["epoch"] for row in judge.history] == [1, 2, 3, 4]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_the_cifar_experiment_runs_from_end_to_end(tmp_path, monkeypatch):
+    drawn, draw = [], figures.draw_record
+    # Drawn, but not written, which takes longer than the training.
+    monkeypatch.setitem(training.DRAW, "cvae", lambda *arguments: drawn.append(draw(*arguments)) or {})
+    monkeypatch.setitem(training.DRAW, "classifier", lambda *arguments: {})
+    block = EXPERIMENTS["cvae-cifar10"].block
+    monkeypatch.setitem(block, "epochs", 1)
+    for role, epochs in (("classifier", 3), ("judge", 8), ("second_judge", 6)):
+        monkeypatch.setitem(block, role, block[role] | {"epochs": epochs})
+    record = train_or_load("cvae-cifar10", "tiny", out=tmp_path)
+    assert record.test["survives"].keys() == {"colour_layout"}
+    assert [sorted(set(each) & set(FIGURES)) for each in drawn] == [FIGURES]
+    images, labels = torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 2])
+    assert record.model().swap(images, labels, torch.tensor([9, 9, 9])).shape == (3, 3, 32, 32)
