@@ -6,8 +6,9 @@ import torch
 from s18_utils.data.batches import StoreData
 from s18_utils.device import autocast
 from s18_utils.errors import InputError
-from s18_utils.play.export import EXAMPLES, describe_unet, find_photographs, join_tiles, map_examples
 from s18_utils.play.labels import check_family, say_instead
+from s18_utils.play.latent import map_images
+from s18_utils.play.photographs import describe_unet, find_photographs, join_tiles
 from s18_utils.play.scripts import MapView, PhotoView
 from s18_utils.records import Record
 
@@ -66,8 +67,8 @@ def latent_map(record: Record, data: StoreData | None = None):
     check_family(record)
     try:
         module = record.model()
-        batch = data.examples(MARKS) if data else record.examples(EXAMPLES)
-        space = map_examples(module, batch)
+        batch = (data or record).examples(MARKS)
+        space = map_images(module, batch)
     except InputError as error:
         return say_instead(str(error))
 
@@ -77,7 +78,7 @@ def latent_map(record: Record, data: StoreData | None = None):
         return [drawings.float().contiguous().numpy().tobytes()]
 
     channels, side, _ = module.image_shape
-    arrays = {name: values.numpy().ravel() for name, values in space.arrays().items()}
+    arrays = {name: values.numpy().ravel() for name, values in space._asdict().items()}
     about = {"classes": list(module.classes), "channels": channels, "side": side, "latent": module.latent}
-    about |= {"labels": space.labels.tolist(), "arrays": [[name, len(values)] for name, values in arrays.items()]}
+    about |= {"labels": batch["label"].tolist(), "arrays": [[name, len(values)] for name, values in arrays.items()]}
     return MapView(answer, about=about, numbers=np.concatenate(list(arrays.values())).astype("<f4").tobytes())
