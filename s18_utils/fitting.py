@@ -23,6 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from s18_utils import __version__
+from s18_utils.cvae.judging import score_swaps
+from s18_utils.cvae.module import CVAEModule
 from s18_utils.data.batches import StoreData, derive_seed
 from s18_utils.device import describe_device, device, precision
 from s18_utils.errors import InputError
@@ -110,9 +112,9 @@ def train_seed(
     best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_weights_only=True, **keep)
     last = ModelCheckpoint(filename="epoch-{epoch:04d}", monitor="epoch", mode="max", save_top_k=2, **keep)
     last.auto_insert_metric_name = False
-    trainer = build_trainer(epochs, [Reseed(seed), history, FiniteLoss(), *callbacks, best, last], hardware)
     checkpoint = newest_checkpoint(folder)
     with quiet_lightning(), one_sentence(data):
+        trainer = build_trainer(epochs, [Reseed(seed), history, FiniteLoss(), *callbacks, best, last], hardware)
         interrupted = was_interrupted(trainer, lambda: trainer.fit(module, data, ckpt_path=checkpoint))
     if not (folder / "best.ckpt").is_file():
         raise KeyboardInterrupt("Interrupted before the first epoch ended: nothing was kept.")
@@ -174,8 +176,11 @@ def to_half(values: torch.Tensor) -> torch.Tensor:
 
 def score_module(module: L.LightningModule, data: StoreData, hardware: Hardware = Hardware()) -> dict:  # noqa: B008
     """The module's scores on the whole test split; an InputError if the memory does not hold a batch."""
-    trainer = build_trainer(1, [], hardware, progress=False)
+    if isinstance(module, CVAEModule):  # it is scored by its drawings, with networks that are no part of it
+        with one_sentence(data):
+            return score_swaps(module, data)
     with quiet_lightning(), one_sentence(data):
+        trainer = build_trainer(1, [], hardware, progress=False)
         if was_interrupted(trainer, lambda: trainer.test(module, data, verbose=False)):
             raise KeyboardInterrupt("Interrupted while scoring: run this again to go on.")
     return module.test_results

@@ -125,6 +125,11 @@ def train_or_load(
         display_message(f"Loaded the record of {folder.name}: {describe_origin(kept)}", warning=kept.synthetic)
         return kept
     records.check_replaceable(folder)
+    there = records.read_record(folder)
+    if there and there.preset != preset and not retrain:
+        raise InputError(
+            f"{folder} holds a record of preset {there.preset}: choose another folder, or retrain to replace it"
+        )
     networks = {
         role: train_network(network_name(spec, role), preset, source, out, own, hardware)
         for role, own in network_changes(spec, changes)

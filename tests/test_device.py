@@ -5,8 +5,8 @@ import torch
 from conftest import assert_one_sentence
 from lightning.fabric.accelerators import CUDAAccelerator
 
-from s18_utils.device import device
-from s18_utils.trainer import build_trainer, describe_device
+from s18_utils.device import describe_device, device
+from s18_utils.fitting import Hardware, build_trainer
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +63,16 @@ def test_a_broken_gpu_is_left_alone_and_told_about_once(gpu, capsys):
     assert_one_sentence(told[0].removesuffix("."), "no kernel image is available", "on the CPU")
 
 
+def test_an_apple_gpu_that_computes_is_used(monkeypatch, gpu):
+    gpu(1.0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert device() == torch.device("mps")
+    assert describe_device() == "Apple GPU"
+
+
 def test_lightning_follows(gpu, monkeypatch):
     monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: True)  # by itself it would take the GPU
     gpu(RuntimeError("CUDA error: unspecified launch failure"))
-    assert build_trainer(1, [], progress=False).strategy.root_device == torch.device("cpu")
+    assert build_trainer(1, [], Hardware(), progress=False).strategy.root_device == torch.device("cpu")
     assert describe_device() == f"CPU, {torch.get_num_threads()} threads"

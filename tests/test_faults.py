@@ -10,12 +10,13 @@ import torch
 from conftest import assert_one_sentence, listing
 from PIL import Image
 
-from s18_utils.data import open_data
 from s18_utils.data.batches import StoreData
+from s18_utils.data.dataset import open_data
 from s18_utils.errors import InputError
-from s18_utils.records import read_record
+from s18_utils.experiments import build_settings, get_experiment
+from s18_utils.records import build_module, read_record
 from s18_utils.training import train_or_load
-from s18_utils.unet import CrossEntropyLoss, DiceLoss, UNet
+from s18_utils.unet.losses import CrossEntropyLoss, DiceLoss
 
 NAME = "unet-maxpool-transpose-bce"
 pytestmark = pytest.mark.usefixtures("small")
@@ -57,7 +58,8 @@ def fit(place: Place, experiment=NAME, preset="tiny", **options) -> None:
 
 
 def call_unet(*shape: int):
-    return lambda place: UNet(width=4)(torch.rand(shape))
+    data = {"classes": ("pet", "background", "border"), "channels": 3, "size": 32}
+    return lambda place: build_module("unet", build_settings(get_experiment(NAME), "tiny"), data)(torch.rand(shape))
 
 
 def call_loss(loss, value: int):
@@ -108,6 +110,7 @@ def one_training_image(place):
 
 
 def no_network(place):
+    (place.tmp_path / "empty").mkdir(exist_ok=True)
     place.monkeypatch.setenv("S18_DATA", str(place.tmp_path / "empty"))
     fit(place, source="torchvision")
 
@@ -124,15 +127,17 @@ def unwritable_records(place):
 def misfit(place):
     fit(place)
     config = place.out / NAME / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"module": {"width": 6}}))
+    content = json.loads(config.read_text())
+    content["settings"]["width"] = 6
+    config.write_text(json.dumps(content))
     read_record(place.out / NAME).model()
 
 
 FAULTS = {
     "image of 15 px": (call_unet(1, 3, 15, 40), ("at least 16×16 pixels, not 15×40", "resize them first")),
     "images of 15 px asked for": (lambda place: open_data("pets", 15), ("at least 16 pixels", "choose a larger size")),
-    "1 channel": (call_unet(1, 1, 32, 32), ("3 channels, not 1", "in_channels=1")),
-    "4 channels": (call_unet(1, 4, 32, 32), ("3 channels, not 4", "in_channels=4")),
+    "1 channel": (call_unet(1, 1, 32, 32), ("3 channels, not 1", "convert them first")),
+    "4 channels": (call_unet(1, 4, 32, 32), ("3 channels, not 4", "convert them first")),
     "no batch axis": (call_unet(3, 32, 32), ("(N, C, H, W), not (3, 32, 32)", "add the missing axis")),
     "mask value 3, Dice": (call_loss(DiceLoss(), 3), ("must lie in 0–2, not 1–3", "subtract 1")),
     "mask value 3, cross-entropy": (call_loss(CrossEntropyLoss(), 3), ("must lie in 0–2, not 1–3", "subtract 1")),
@@ -161,7 +166,7 @@ FAULTS = {
     "unknown source": (lambda place: fit(place, source="ftp"), ("unknown source 'ftp'", "local, kaggle")),
     "unknown data set": (lambda place: open_data("cats", 32), ("unknown data set 'cats'", "choose one of pets")),
     "no network": (no_network, ("can't be reached", "connect to the network, or use source='synthetic'")),
-    "data directory that can't be written": (unwritable_data, ("can't write to", "set S18_DATA to a folder")),
+    "data directory that can't be written": (unwritable_data, ("is no folder", "correct the name")),
     "folder of records that can't be written": (unwritable_records, ("can't write to", "--out or S18_RUNS")),
     "weights that do not fit": (misfit, ("do not fit its config.json", "delete the folder and train again")),
 }
@@ -188,7 +193,7 @@ def test_nothing_at_all_changes_in_the_folders_that_were_given(place):
             (unwritable_data if fault == "unwritable" else FAULTS[fault][0])(place)
     assert listing(place.pets) == before
     assert not place.out.exists()
-    assert not (place.tmp_path / "empty").exists()
+    assert listing(place.tmp_path / "empty") == {}
 
 
 def test_mistakes_are_input_errors_and_value_errors():

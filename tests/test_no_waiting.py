@@ -4,21 +4,24 @@ Anywhere, by running the steps on the `meta` device, whose tensors have no numbe
 by having CUDA refuse to wait, which also sees copies and what Lightning does between the steps.
 """
 
-import functools
+import inspect
 from types import SimpleNamespace
 
 import lightning as L
 import pytest
 import torch
 
-from s18_utils.device import device
-from s18_utils.experiments import CLASSIFIERS, EXPERIMENTS, get_experiment
-from s18_utils.presets import get_preset
-from s18_utils.progress import FiniteLoss, History
-from s18_utils.trainer import Reseed, build_trainer, precision, quiet
-from s18_utils.training import AUGMENT, build_data
+from s18_utils.data.augmentation import augment_labelled, augment_pets
+from s18_utils.device import device, precision
+from s18_utils.experiments import EXPERIMENTS, NETWORKS, build_settings, get_experiment, network_name
+from s18_utils.fitting import Hardware, Reseed, build_trainer, quiet_lightning
+from s18_utils.records import build_module
+from s18_utils.report.progress import FiniteLoss, History
+from s18_utils.training import build_data
 
-ALL = [*EXPERIMENTS, *CLASSIFIERS]
+CVAES = [spec for spec in EXPERIMENTS.values() if spec.family == "cvae"]
+ALL = [*EXPERIMENTS, *(network_name(spec, role) for spec in CVAES for role in NETWORKS)]
+CHANNELS_AND_SIZE = {"pets": (3, 128), "mnist": (1, 28), "cifar10": (3, 32)}
 on_gpu = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to wait for"),
     pytest.mark.skipif(precision() == "16-mixed", reason="scaling the loss for fp16 has to look at the gradients"),
@@ -27,17 +30,27 @@ on_gpu = [
 
 def numberless(experiment: str, count: int = 8) -> dict[str, torch.Tensor]:
     """A batch of the experiment's shapes on the `meta` device."""
-    side, data = get_preset(experiment, "full").size, get_experiment(experiment).data
+    data = get_experiment(experiment).block["data"]
+    channels, side = CHANNELS_AND_SIZE[data]
     with torch.device("meta"):
-        images = torch.rand(count, 1 if data == "mnist" else 3, side, side)
+        images = torch.rand(count, channels, side, side)
         shape = (count, side, side) if data == "pets" else (count,)
         return {"image": images, "mask" if data == "pets" else "label": torch.zeros(shape, dtype=torch.long)}
+
+
+def new_module(experiment: str, preset: str) -> L.LightningModule:
+    """The experiment's module, untrained."""
+    spec = get_experiment(experiment)
+    channels, size = CHANNELS_AND_SIZE[spec.block["data"]]
+    classes = ("pet", "background", "border") if spec.family == "unet" else tuple("0123456789")
+    data = {"classes": classes, "channels": channels, "size": size}
+    return build_module(spec.family, build_settings(spec, preset), data)
 
 
 @pytest.mark.parametrize("experiment", ALL)
 def test_a_step_looks_at_no_number(monkeypatch, experiment):
     with torch.device("meta"):
-        module = get_experiment(experiment).build(get_preset(experiment, "full").module).train()
+        module = new_module(experiment, "full").train()
     # Late in a run, when every term of a loss takes part.
     run = SimpleNamespace(global_step=90, estimated_stepping_batches=100, world_size=1, current_epoch=0)
     monkeypatch.setattr(module, "_trainer", run)
@@ -55,9 +68,12 @@ def test_a_step_looks_at_no_number(monkeypatch, experiment):
 
 @pytest.mark.parametrize("experiment", ALL)
 def test_nor_does_augmentation(experiment):
-    augment = functools.partial(AUGMENT[get_experiment(experiment).data], **get_preset(experiment, "full").augment)
+    change = augment_labelled if get_experiment(experiment).block["data"] != "pets" else augment_pets
+    values = dict(build_settings(get_experiment(experiment), "full"))
+    parameters = inspect.signature(change).parameters.values()
+    settings = {each.name: values.get(each.name, 0) for each in parameters if each.kind is each.KEYWORD_ONLY}
     images, truth = numberless(experiment).values()
-    changed, same = augment(images, truth, None)
+    changed, same = change(images, truth, None, images.shape[-1], **settings)
     assert (changed.shape, same.shape) == (images.shape, truth.shape)
 
 
@@ -80,8 +96,8 @@ def forgiving_again():
 def test_a_gpu_is_not_waited_for(experiment):
     assert device().type == "cuda"
     data, watch = build_data(experiment, "tiny"), NoWaiting()
-    module = get_experiment(experiment).build(get_preset(experiment, "tiny").module)
-    with quiet():
-        trainer = build_trainer(1, [Reseed(0), History("", 0), FiniteLoss(), watch], progress=False)
+    module = new_module(experiment, "tiny")
+    with quiet_lightning():
+        trainer = build_trainer(1, [Reseed(0), History("", 0), FiniteLoss(), watch], Hardware(), progress=False)
         trainer.fit(module.to(memory_format=torch.channels_last), data)
     assert watch.steps >= 5

@@ -43,7 +43,7 @@ def test_a_run_from_end_to_end(name, tmp_path, capsys):
     assert names(record.folder) == [
         "config.json",
         "curves.png",
-        "extremes.png",
+        "hardest.png",
         "history.csv",
         "metrics.json",
         "predictions.png",
@@ -54,7 +54,7 @@ def test_a_run_from_end_to_end(name, tmp_path, capsys):
         "name": "pets",
         "title": "Oxford-IIIT Pet",
         "source": "synthetic",
-        "official": 3680,
+        "official": None,
         "classes": ["pet", "background", "border"],
         "channels": 3,
         "size": 32,
@@ -74,7 +74,7 @@ def test_a_run_from_end_to_end(name, tmp_path, capsys):
     best = max(record.history, key=lambda row: row["val_mean_iou"])
     assert metrics["validation"] == {key: value for key, value in best.items() if key.startswith("val_")}
     output = capsys.readouterr().out
-    assert "Synthetic pets, drawn by s18_utils, no photographs: 22 training" in output
+    assert "Synthetic data in place of Oxford-IIIT Pet, drawn by s18_utils: 22 training" in output
     hparams = record.model().hparams
     assert {key: hparams[key] for key in ("down", "up", "loss")} == {
         key: EXPERIMENTS[name].block[key] for key in ("down", "up", "loss")
@@ -175,6 +175,7 @@ def test_other_data_are_trained_on_anew(trained, tmp_path, pets_folder, small):
 def test_without_data_a_record_from_real_data_serves(trained, tmp_path, pets_folder, small, monkeypatch, capsys):
     small(limit=None, batch_size=2, source="auto")
     real = train_or_load(NAME, "tiny", out=tmp_path / "a")
+    (tmp_path / "nothing-here").mkdir()
     monkeypatch.setenv("S18_DATA", str(tmp_path / "nothing-here"))
     monkeypatch.setattr(pets, "SYNTHETIC", {"train": 8, "test": 4})
     record = train_or_load(NAME, "tiny", out=tmp_path / "a")

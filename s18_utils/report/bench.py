@@ -226,7 +226,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def compare(title: str, ways: dict[str, Callable[[], float]]) -> Measurement:
-    """Median rates, taken in turn after a round that does not count, and the median of each one's ratio to the first."""
+    """Median rates, taken in turn after a round that does not count, and the median ratio of each to the first."""
     rates = {name: [] for name in ways}
     for count in range(ROUNDS + 1):
         for name, rate in ways.items():

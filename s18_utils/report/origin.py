@@ -8,8 +8,9 @@ def describe_origin(record: Record) -> str:
     metrics, data = record.metrics, record.data
     seeds = f"seed {metrics['seeds'][0]}" if len(metrics["seeds"]) == 1 else f"{len(metrics['seeds'])} seeds"
     return (
-        f"{describe_share(record)}, from {data['source']}, fingerprint {data['fingerprint']}: {data['train']:,} to train "
-        f"on, {data['val']:,} to choose the epoch by, {data['test']:,} test images, at {data['size']} px; "
+        f"{describe_share(record)}, from {data['source']}, fingerprint {data['fingerprint']}: "
+        f"{data['train']:,} to train on, {data['val']:,} to choose the epoch by, {data['test']:,} test images, "
+        f"at {data['size']} px; "
         f"preset {record.preset}, {metrics['epochs']} epochs, {seeds}, {metrics['seconds']:.0f} s on "
         f"{metrics['device']} in {metrics['precision']}; "
         f"commit {metrics['commit']}, torch {metrics['versions']['torch']}"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 DPI = 200  # two pixels for each one of a page
-# Text and lines are of a grey that is read on white and on black, since pages may be either: figures have no background.
+# Text and lines are grey, which is read on white and on black: pages may be either, and figures have no background.
 GREY = "#7d7d7d"
 # Okabe & Ito's palette (2008), told apart by colour-blind readers as well.
 ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#cc79a7"

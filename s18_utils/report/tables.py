@@ -1,6 +1,7 @@
 """Tables of results and parameters, for notebooks, the terminal and the README."""
 
 import inspect
+import math
 from collections.abc import Iterable, Sequence
 
 from IPython.display import Markdown
@@ -71,13 +72,16 @@ def compare_settings(records: Sequence[Record]) -> Table:
 def contrast_scores(before: Record, after: Record) -> Table:
     """Two records' test scores and what the second gains on the first.
 
-    Not the test loss: the two need not have the same one.
+    With several seeds a difference comes with the standard deviation that it would have between single runs. Not the
+    test loss: the two need not have the same one.
     """
     names = [name for name in flatten_scores(before.test) if name != "loss" and name in flatten_scores(after.test)]
     rows = []
     for name in names:
         first, second = (flatten_scores(record.test)[name] for record in (before, after))
-        gain = "" if None in (first, second) else format_number(second - first, sign="+")
+        deviations = [flatten_scores(record.spread).get(name) for record in (before, after)]
+        deviation = None if None in deviations else math.hypot(*deviations)
+        gain = "" if None in (first, second) else format_number(second - first, deviation, sign="+")
         rows.append([name, format_score(before, name), format_score(after, name), gain])
     return Table(["test score", before.label(), after.label(), "difference"], rows)
 

@@ -8,9 +8,9 @@ import torch
 from conftest import assert_one_sentence, listing
 from lightning.pytorch.utilities import rank_zero_only
 
-from s18_utils.progress import FiniteLoss, History, tell
+from s18_utils.report.progress import FiniteLoss, History, display_message
 from s18_utils.training import train_or_load
-from s18_utils.unet import UNetModule
+from s18_utils.unet.module import UNetModule
 
 NAME = "unet-maxpool-transpose-bce"
 
@@ -85,6 +85,6 @@ def test_the_first_process_speaks_for_all(monkeypatch, capsys):
     history.total, history.rows = 1, [{"seed": 0, "epoch": 1, "seconds": 1.0, "train_loss": 0.5}]
     for rank, said in ((0, "word\ntitle: epoch 1/1, 1.0 s, train loss 0.5\n"), (1, "")):
         monkeypatch.setattr(rank_zero_only, "rank", rank)
-        tell("word")
-        history.show()
+        display_message("word")
+        history.display_rows()
         assert capsys.readouterr().out == said
