@@ -12,12 +12,6 @@ from s18_utils.report.style import GREY, LINES, label_lines, new_figure, style_l
 from s18_utils.report.table import Table
 
 NOT_SCORED = "not scored"
-# The axes of the plot, and what is drawn in each.
-PANELS = {
-    "share": ("swap agreement", "true label", "coverage", "recall"),
-    "MSE under the true label": ("MSE",),
-    "correlation within classes": ("survives …",),
-}
 
 
 def list_scores(test: dict) -> dict[str, float | None]:

@@ -74,7 +74,7 @@ def test_the_record_holds_what_was_promised(trained, networks):
     assert matrix[diagonal].mean().item() == pytest.approx(test["same_label_agreement"], abs=1e-3)
     assert matrix[~diagonal].mean().item() == pytest.approx(test["swap_agreement"], abs=1e-3)
     assert list(test["variety"]) == list(PAINTERS)
-    assert all(0 <= test["variety"][painter][score] for painter in PAINTERS for score in SCORES)
+    assert all(test["variety"][painter][score] >= 0 for painter in PAINTERS for score in SCORES)
     assert test["variety"]["real"]["coverage"] > test["variety"]["template"]["coverage"]
 
 
@@ -82,8 +82,8 @@ def test_it_learns_to_draw_what_is_asked(trained):
     record = read_record(trained / NAME)
     test = record.test
     assert min(test["classifier_accuracy"], *(each["accuracy"] for each in test["judges"].values())) > 0.9
-    assert test["swap_agreement"] > 0.5  # by chance: 0.1, and that of one judge
-    assert test["same_label_agreement"] > 0.5
+    assert test["judges"]["judge"]["swap_agreement"] > 0.6  # by chance: 0.1
+    assert min(test["swap_agreement"], test["same_label_agreement"]) > 0.15  # as no two judges read by chance
     assert test["mse"] < 0.1
     assert test["survives"]["ink"]["within_class"] > test["survives"]["ink"]["shuffled_within_class"] + 0.1
     assert record.history[-1]["val_loss"] < record.history[0]["val_loss"]
