@@ -204,7 +204,8 @@ def own_digit(record: Record) -> ipywidgets.Widget:
     shown = say_errors(answer)(show)
     menu.observe(shown, "value")
     upload.observe(receive, "value")
-    column = ipywidgets.VBox([ipywidgets.HBox([upload, menu], layout=WRAP), answer])
+    beside = {"flex": "1 1 0", "min_width": "20em"}
+    column = ipywidgets.VBox([ipywidgets.HBox([upload, menu], layout=WRAP), answer], layout=beside)
     return Panel([PadView(draw), column], layout=WRAP)
 
 

@@ -1,7 +1,6 @@
 """The page's views as widgets: one script for both, by anywidget."""
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +26,6 @@ class View(anywidget.AnyWidget):
     _css = STATIC / "play.css"
 
     def __init__(self, answer: Answer | None = None, **traits):
-        allow_widgets()
         super().__init__(**traits)
         self.answer = answer
         self.on_msg(self.receive)
@@ -51,12 +49,6 @@ def describe_error(error: Exception) -> str:
         return str(error)
     reason = (str(error).splitlines() or ["no reason given"])[0]
     return f"this did not work ({type(error).__name__}, {reason}): run the cell again"
-
-
-def allow_widgets() -> None:
-    """Colab shows widgets that are not its own only if told to."""
-    if "google.colab" in sys.modules:
-        sys.modules["google.colab"].output.enable_custom_widget_manager()
 
 
 class PadView(View):

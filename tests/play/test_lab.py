@@ -21,7 +21,6 @@ from playwright import sync_api as playwright
 
 TESTS = Path(__file__).resolve().parent.parent
 RESPONSE = 0.1  # seconds from a choice to the new picture
-PHOTOGRAPH = 0.3  # from a photograph to all masks over it, decoding apart
 TRIES = 4  # the machine may be busy with something else
 URL = "canvas => canvas.toDataURL()"
 SET_UP = f"""\

@@ -125,6 +125,14 @@ def wait_for_answers(page: playwright.Page) -> None:
         playwright.expect(words).to_contain_text("%")
 
 
+def show_photograph(page: playwright.Page, content: bytes, name: str = "mine.png") -> None:
+    """Chooses a photograph and waits for all answers."""
+    turn = page.evaluate("playground.photos.turn")
+    give_file(page, content, name)
+    page.wait_for_function("turn => playground.photos.turn > turn", arg=turn)
+    wait_for_answers(page)
+
+
 def smooth_picture(width: int, height: int, seed: int = 0) -> Image.Image:
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
@@ -153,8 +161,7 @@ def test_few_bytes_are_needed_before_the_first_answer(visit, served):
 @pytest.mark.parametrize("sides", [(300, 200), (61, 90)])
 def test_the_masks_in_the_page_are_those_of_torch(visit, players, sides):
     page, picture = visit("photos"), smooth_picture(*sides)
-    give_file(page, to_png(picture))
-    wait_for_answers(page)
+    show_photograph(page, to_png(picture))
     for index, record in enumerate(players[:2]):
         size, module = record.data["size"], record.model()
         given = page.evaluate(
@@ -180,8 +187,7 @@ def test_a_photograph_is_upright_and_its_answer_is_saved_at_its_own_size(visit, 
     page, file, tag = visit("photos"), io.BytesIO(), Image.Exif()
     tag[0x0112] = 6  # taken with the camera on its side
     smooth_picture(320, 240).save(file, "JPEG", exif=tag)
-    give_file(page, file.getvalue(), "IMG_1.JPG")
-    wait_for_answers(page)
+    show_photograph(page, file.getvalue(), "IMG_1.JPG")
     assert page.evaluate("[playground.photos.photo.width, playground.photos.photo.height]") == [240, 320]
     canvas = page.locator("#photos figure canvas").first
     box = canvas.bounding_box()
