@@ -306,8 +306,11 @@ def place(box: dict, point: tuple[float, float]) -> tuple[float, float]:
 
 def drag(page: playwright.Page, locator: playwright.Locator, *points: tuple[float, float], touch: bool = False) -> None:
     """Draws a line through points of an element, in shares of its size, by mouse or by finger."""
-    locator.scroll_into_view_if_needed()
-    places = [place(locator.bounding_box(), point) for point in points]
+    box = None
+    while box != (box := locator.bounding_box()):  # what lies above it may still be loading
+        locator.scroll_into_view_if_needed()
+        page.wait_for_timeout(200)
+    places = [place(box, point) for point in points]
     if touch:
         session = page.context.new_cdp_session(page)
         for index, (x, y) in enumerate(places):
