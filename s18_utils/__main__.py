@@ -109,6 +109,29 @@ def evaluate(
 
 
 @app.command()
+def predict(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs of any size.")],
+    experiment: Annotated[str, typer.Option(help="Whose network.")] = "unet-strided-upsample-dice",
+    preset: PresetName = None,
+    records: Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the masks and overlays.")] = Path("masks"),
+    mirrored: Annotated[
+        bool, typer.Option("--mirrored", help="Mean over the photograph and its mirror image.")
+    ] = False,
+) -> None:
+    """Finds the pet in photographs of your own: a mask and an overlay each, at the photograph's own size."""
+    if get_experiment(experiment.split("+")[0]).family != "unet":
+        raise InputError(f"{experiment} predicts no masks: choose one of the UNets")
+    record = load("records").existing_record(experiment, preset, records)
+    module = record.model()
+    for photo in photos:
+        prediction = load("unet.prediction").predict_mask(module, photo, size=record.data["size"], mirrored=mirrored)
+        for file in prediction.save(make_folder(out, "choose another with --out"), photo.stem):
+            print(file)
+    print(load("report.origin").describe_origin(record))
+
+
+@app.command()
 def swap(
     experiment: ExperimentName,
     preset: PresetName = None,
@@ -139,6 +162,20 @@ def tradeoff(
     print(load("cvae.tradeoff").tradeoff_table(measured))
     print(load("report.origin").describe_origin(measured[0]))
     print(f"records: {measured[0].folder.parent}")
+
+
+@app.command()
+def export(
+    experiment: ExperimentName,
+    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX, the one format there is.")] = True,
+    preset: PresetName = None,
+    records: Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
+) -> None:
+    """Writes a record's networks as ONNX files, with a model card."""
+    record = load("records").existing_record(experiment, preset, records)
+    for file in load("play.card").export_record(record, local_path(out)):
+        print(file)
 
 
 @app.command()

@@ -153,7 +153,7 @@ class Record:
         if "label" not in self.stored_examples or "image" not in self.stored_examples:
             raise InputError(f"{self.folder} keeps no test images: train {self.experiment} again")
         rows = evenly_spread(len(self.stored_examples["label"]), count)
-        return to_floats({name: values[rows] for name, values in self.stored_examples.items()})
+        return to_floats({name: self.stored_examples[name][rows] for name in ("image", "label")})
 
     def model(self) -> L.LightningModule:
         """The trained module, in evaluation mode, on the CPU; a conditional VAE's with the judges that have records.
@@ -342,7 +342,7 @@ def check_replaceable(folder: Path) -> None:
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Moves `new` to `folder`; what was there is moved aside first, and back if that fails, so it is never half gone."""
+    """Moves `new` to `folder`; what was there is moved aside first, and back if that fails: never is it half gone."""
     aside = new.with_name(f"{new.name}-replaced")
     if folder.exists():
         folder.rename(aside)

@@ -74,8 +74,9 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
         return False
     if kept.data["fingerprint"] == config["fingerprint"]:
         return True
-    stand_in = synthetic and config["settings"]["source"] != "synthetic"
-    return not kept.synthetic and (stand_in or kept.published)
+    if kept.synthetic or config["settings"]["source"] == "synthetic":
+        return False
+    return synthetic or kept.published
 
 
 def flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:

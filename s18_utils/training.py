@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 import s18_utils.cvae.figures
 import s18_utils.unet.figures
 from s18_utils import records
+from s18_utils.cvae.checks import check_judge
 from s18_utils.data.augmentation import augment_labelled, augment_pets
 from s18_utils.data.batches import StoreData
 from s18_utils.data.dataset import open_data
@@ -260,7 +261,11 @@ def train_seeds(
 
 
 def attach_networks(module: L.LightningModule, networks: dict[str, Record]) -> None:
-    """Gives a conditional VAE its frozen CNN's weights and its judges."""
+    """Gives a conditional VAE its frozen CNN's weights and its judges; an InputError for a judge that can't read."""
+    for role, record in networks.items():
+        if role != "classifier":
+            data = record.data
+            check_judge(record.test["accuracy"], data["test"], len(data["classes"]), role.replace("_", " "))
     nets = {role: record.model().net for role, record in networks.items()}
     module.attach(classifier=nets.pop("classifier", None), judges=list(nets.values()))
 

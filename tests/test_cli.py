@@ -78,7 +78,7 @@ def test_fit_and_evaluate_agree(run, tmp_path):
     assert status == 0
     assert scores(evaluated) == shown
     assert "not the data of the record" not in evaluated
-    assert "synthetic pets" in evaluated
+    assert "synthetic Oxford-IIIT Pet" in evaluated
 
 
 def test_fit_takes_its_options(run, tmp_path, monkeypatch):
@@ -144,7 +144,7 @@ def test_evaluate_keeps_to_the_kind_of_data_that_the_record_had(run, tmp_path, p
     assert scores(output)["mean iou"] == f"{record.metrics['test']['mean_iou']:.4f}"
     status, output, _ = run("evaluate", NAME, "--preset", "tiny", "--out", tmp_path, "--source", "local")
     assert status == 0
-    assert "pets from local: 3 training" in output
+    assert "Oxford-IIIT Pet from local: 3 training" in output
     assert "These are not the data of the record" in output
 
 
@@ -168,6 +168,30 @@ def test_what_the_user_can_mend_is_one_line(run, data_folder, tmp_path, words, p
     assert errors.count("\n") == 1
     assert_one_sentence(errors.removeprefix("error: ").strip(), *parts)
     assert not (tmp_path / "runs").exists()
+
+
+def test_predict_writes_a_mask_and_an_overlay_at_the_photographs_size(run, tmp_path):
+    train_or_load(NAME, "tiny", out=tmp_path / "runs")
+    photo = tmp_path / "cat.jpg"
+    Image.effect_noise((90, 60), 80).convert("RGB").save(photo)
+    options = ("--experiment", NAME, "--preset", "tiny", "--records", tmp_path / "runs", "--out", tmp_path / "masks")
+    status, output, errors = run("predict", photo, *options)
+    assert (status, errors) == (0, "")
+    sizes = {path.name: Image.open(path).size for path in (tmp_path / "masks").iterdir()}
+    assert sizes == {"cat-mask.png": (90, 60), "cat-overlay.png": (90, 60)}
+    assert all(name in output for name in sizes)
+    (tmp_path / "notes.txt").write_text("no picture")
+    status, _, errors = run("predict", tmp_path / "notes.txt", *options)
+    assert status == 2
+    assert_one_sentence(errors.removeprefix("error: ").strip(), "notes.txt")
+
+
+def test_export_writes_networks_and_a_card(run, tmp_path):
+    train_or_load(NAME, "tiny", out=tmp_path / "runs")
+    options = ("--onnx", "--preset", "tiny", "--records", tmp_path / "runs", "--out", tmp_path / "export")
+    assert run("export", NAME, *options)[0] == 0
+    kinds = {path.suffix for path in (tmp_path / "export").rglob("*") if path.is_file()}
+    assert {".onnx", ".md"} <= kinds
 
 
 def test_in_a_process_of_its_own():

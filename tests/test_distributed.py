@@ -128,7 +128,7 @@ def test_one_record_of_the_same_shape_is_written_once(runs):
     assert listing(runs["one"] / "out").keys() == listing(runs["two"] / "out").keys()
     assert [note["written"] for note in notes(runs["two"])] == [1, 0]
     said = (runs["two"] / "output.txt").read_text()
-    for once in ("Synthetic pets", "epoch 1/4", "mean iou  ", "record: "):
+    for once in ("Synthetic data", "epoch 1/4", "mean iou  ", "record: "):
         assert said.count(once) == 1, said
 
 

@@ -7,12 +7,13 @@ import nbformat
 import pytest
 from conftest import assert_one_sentence
 
-from s18_utils import notebooks, presets, records, tables, training
+from s18_utils import notebooks, records, training
 from s18_utils import publish as publishing
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.publish import SEEDS, publish
-from s18_utils.records import Record, read_record, write_record
+from s18_utils.records import read_record
+from s18_utils.report.readme import FAMILIES, write_results
 
 NAME, DICE = "unet-maxpool-transpose-bce", "unet-maxpool-transpose-dice"
 
@@ -23,7 +24,7 @@ def repository(small, tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "repository"
     (folder / "notebooks").mkdir(parents=True)
     marks = "<!-- results {}: written by python -m s18_utils readme -->\nold\n<!-- end of results -->\n"
-    (folder / "README.md").write_text("".join(marks.format(family) for family in tables.SCORES))
+    (folder / "README.md").write_text("".join(marks.format(family) for family in FAMILIES))
     for name in (NAME, DICE):
         cell = nbformat.v4.new_code_cell(
             "import os\nprint(os.environ['S18_PRESET'], os.listdir(os.environ['S18_RUNS']))"
@@ -31,8 +32,7 @@ def repository(small, tmp_path, monkeypatch) -> Path:
         file = folder / "notebooks" / f"{EXPERIMENTS[name].notebook}.ipynb"
         nbformat.write(nbformat.v4.new_notebook(cells=[cell]), file)
     monkeypatch.setattr(notebooks, "NOTEBOOKS", folder / "notebooks")
-    for module in (records, tables):
-        monkeypatch.setattr(module, "PUBLISHED", folder / "figures")
+    monkeypatch.setattr(records, "PUBLISHED", folder / "figures")
     return folder
 
 
@@ -48,22 +48,22 @@ def test_everything_is_published_and_nothing_is_trained_twice(repository, traine
     assert record.metrics["seeds"] == [0, 1, 2]
     pictures = sorted(str(path.relative_to(repository)) for path in repository.rglob("*.png"))
     assert pictures == [
-        *(f"figures/{NAME}/{name}.png" for name in ("curves", "extremes", "predictions")),
+        *(f"figures/{NAME}/{name}.png" for name in ("curves", "hardest", "predictions")),
         "figures/unets_by_class.png",
         "figures/unets_side_by_side.png",
     ]
     text = (repository / "README.md").read_text()
-    assert f"| {NAME} | {record.metrics['test']['mean_iou']:.3f} ± {record.metrics['spread']['mean_iou']:.3f} |" in text
+    assert f"| tiny | {record.test['mean_iou']:.3f} ± {record.spread['mean_iou']:.3f} |" in text
     first, second = sorted((repository / "notebooks").iterdir())
     assert outputs(first) == "tiny []\n"  # the preset, and no runs but the published ones
     assert outputs(second) == ""
 
     metrics = (repository / "figures" / NAME / "metrics.json").read_bytes()
-    (repository / "figures" / NAME / "extremes.png").unlink()
+    (repository / "figures" / NAME / "hardest.png").unlink()
     publish("tiny", [NAME])
     assert trained == [0, 1, 2]
     assert (repository / "figures" / NAME / "metrics.json").read_bytes() == metrics
-    assert (repository / "figures" / NAME / "extremes.png").is_file()  # an old record gets new pictures
+    assert (repository / "figures" / NAME / "hardest.png").is_file()  # an old record gets new pictures
 
 
 def test_predictions_of_several_unets_are_not_drawn_without_their_weights(repository, monkeypatch):
@@ -78,25 +78,24 @@ def test_predictions_of_several_unets_are_not_drawn_without_their_weights(reposi
     assert (figures / "unets_side_by_side.png").read_bytes() == b"as it was"
 
 
-def test_a_record_of_another_preset_is_replaced(repository, monkeypatch):
+def test_records_of_two_presets_are_published_side_by_side(repository, monkeypatch):
     monkeypatch.setitem(SEEDS, "unet", 1)
-    training.train_or_load(NAME, "tiny", out=repository / "figures")
-    monkeypatch.setitem(presets.PRESETS["unet"], "quick", presets.PRESETS["unet"]["tiny"])
     publish("quick", [NAME])
-    assert read_record(repository / "figures" / NAME).metrics["preset"] == "quick"
+    publish("tiny", [NAME])
+    figures = repository / "figures"
+    assert [read_record(folder / NAME).preset for folder in (figures, figures / "tiny")] == ["quick", "tiny"]
+    publish("full", [NAME])  # the largest has the first place
+    assert [read_record(folder / NAME).preset for folder in (figures, figures / "quick")] == ["full", "quick"]
 
 
-@pytest.mark.parametrize(("kept", "measured"), [(None, 1), ("quick", 1), ("tiny", 0)])
-def test_a_trade_off_is_measured_unless_there_is_one_of_the_preset(repository, monkeypatch, kept, measured):
-    folder, asked = repository / "figures", []
-    if kept:
-        write_record(Record(folder / "cvae-mnist-tradeoff", {"preset": kept}, []), {}, {}, {})
-    monkeypatch.setattr(publishing, "published", lambda name, preset: None)
+def test_a_trade_off_is_measured_once(repository, monkeypatch):
+    asked = []
+    monkeypatch.setattr(publishing, "train_published", lambda name, preset: None)
     monkeypatch.setattr(publishing, "redraw", lambda record: None)
     monkeypatch.setattr(publishing, "render", lambda name: True)
-    monkeypatch.setattr(publishing.tradeoff, "measure", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(publishing, "publish_tradeoff", lambda *arguments: asked.append(arguments))
     publish("tiny", ["cvae-mnist"])
-    assert asked == [("cvae-mnist", "tiny", folder, folder)] * measured
+    assert asked == [("cvae-mnist", "tiny")]
 
 
 def test_a_notebook_that_fails_is_named_and_left_as_it_was(repository, monkeypatch):
@@ -114,9 +113,18 @@ def test_synthetic_data_are_not_published_for_want_of_real_ones(repository, trai
     small(source="auto")
     with pytest.raises(InputError) as caught:
         publish("tiny", [NAME])
-    assert_one_sentence(str(caught.value), "no real pets", "S18_DATA")
+    assert_one_sentence(str(caught.value), "no real Oxford-IIIT Pet", "S18_DATA")
     assert trained == []
     assert not (repository / "figures").exists()
+
+
+def test_the_results_are_written_between_their_marks_only(repository):
+    text = (repository / "README.md").read_text()
+    assert write_results(f"before\n{text}after\n").startswith("before\n<!-- results unet")
+    assert "old" not in write_results(text)
+    with pytest.raises(InputError) as caught:
+        write_results("no marks here")
+    assert_one_sentence(str(caught.value), "no marks")
 
 
 def test_an_unknown_experiment_is_refused(repository):

@@ -102,4 +102,6 @@ def show_matrix(axis: plt.Axes, values: Tensor, names: Sequence[str], low: float
     axis.set_xticks(range(len(names)), names, **turn)
     axis.set_yticks(range(len(names)), names)
     axis.spines[:].set_visible(False)
-    axis.figure.colorbar(picture, ax=axis)
+    bar = axis.figure.colorbar(picture, ax=axis)
+    bar.ax.tick_params(colors=GREY)
+    bar.outline.set_visible(False)

@@ -8,16 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from s18_utils.cvae.checks import CLASSES
-from s18_utils.cvae_plots import names_of
+from s18_utils.errors import InputError
 from s18_utils.records import Record
-from s18_utils.training import load_trained
 
 EXAMPLES = 40  # test images to choose from
 
 
-class Reader(nn.Module):
-    """The judge, or any classifier of images, as chances: (N, C, S, S) to (N, 10)."""
+class Probabilities(nn.Module):
+    """A classifier's answers as probabilities: images (N, C, S, S) to (N, classes)."""
 
     def __init__(self, net: nn.Module):
         super().__init__()
@@ -27,42 +25,46 @@ class Reader(nn.Module):
         return self.net(images).softmax(1)
 
 
-def export(record: Record, out: Path, folder: Path) -> dict:
+def export_networks(record: Record, folder: Path) -> dict:
     """Writes a conditional VAE's networks and examples for the playground.
 
-    `decoder.onnx` takes `codes` (N, latent) and `labels` (N, 10), rows that add up to 1, and gives `images`;
-    `judge.onnx` takes `images` and gives `chances` (N, 10). For images of one channel, that can be drawn, there
+    `decoder.onnx` takes `codes` (N, latent) and `labels` (N, classes), rows that add up to 1, and gives `images`;
+    `judge.onnx` takes `images` and gives `chances` (N, classes). For images of one channel, that can be drawn, there
     is `encoder.onnx` too, `images` and `labels` to `codes`. `examples.json` has test images with labels and codes.
 
     Args:
-        record: a conditional VAE's, with its weights.
-        out: folder that the records of its judge and frozen CNN are in.
+        record: a conditional VAE's, with its weights and a judge's.
         folder: where to write to; it must exist.
 
     Returns:
         What the page needs: `side`, `channels`, `names` of the classes and `latent`.
+
+    Raises:
+        InputError: no judge has a record with weights.
     """
-    module = load_trained(record, out)
+    module = record.model()
+    if not module.judges:
+        raise InputError(f"no judge of {record.experiment} keeps its weights: train {record.experiment} again")
     vae = module.vae.to(memory_format=torch.contiguous_format)
-    batch, every = record.examples(EXAMPLES), torch.eye(CLASSES)
-    with torch.no_grad():
-        codes, _ = vae.encode(batch["image"], batch["label"])
-    write(vae.decoder, {"codes": codes[:2], "labels": every[:2]}, ["images"], folder / "decoder.onnx")
-    write(Reader(module.scores.judge), {"images": batch["image"][:2]}, ["chances"], folder / "judge.onnx")
-    channels, side, _ = vae.image_shape
+    batch, every = record.examples(EXAMPLES), torch.eye(len(module.classes))
+    codes, _ = module.encode(batch["image"], batch["label"])
+    write_network(vae.decoder, {"codes": codes[:2], "labels": every[:2]}, ["images"], folder / "decoder.onnx")
+    judge = Probabilities(module.judges[0])
+    write_network(judge, {"images": batch["image"][:2]}, ["chances"], folder / "judge.onnx")
+    channels, side, _ = module.image_shape
     if channels == 1:
         inputs = {"images": batch["image"][:2], "labels": every[:2]}
-        write(vae.encoder, inputs, ["codes", "logvar"], folder / "encoder.onnx")
+        write_network(vae.encoder, inputs, ["codes", "logvar"], folder / "encoder.onnx")
     examples = {
         "labels": batch["label"].tolist(),
         "codes": [[round(number, 5) for number in code] for code in codes.tolist()],
         "images": base64.b64encode((batch["image"] * 255).round().byte().numpy().tobytes()).decode(),
     }
     (folder / "examples.json").write_text(json.dumps(examples))
-    return {"side": side, "channels": channels, "names": list(names_of(record)), "latent": vae.latent}
+    return {"side": side, "channels": channels, "names": list(module.classes), "latent": module.latent}
 
 
-def write(net: nn.Module, inputs: dict[str, Tensor], outputs: list[str], file: Path) -> None:
+def write_network(net: nn.Module, inputs: dict[str, Tensor], outputs: list[str], file: Path) -> None:
     """Exports a network with a first dimension of any length."""
     net = net.eval().to(memory_format=torch.contiguous_format)
     with warnings.catch_warnings():
