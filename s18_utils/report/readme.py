@@ -1,0 +1,29 @@
+"""The README's results, written between their marks from the published records."""
+
+from s18_utils import records
+from s18_utils.errors import InputError
+from s18_utils.report.table import Table
+from s18_utils.report.tables import compare_records, describe_series
+
+FAMILIES = ("unet", "cvae")
+
+
+def write_results(text: str) -> str:
+    """A Markdown text with the current results of each family between their marks; an InputError if they are missing."""
+    for family in FAMILIES:
+        start, end = f"<!-- results {family}: written by python -m s18_utils readme -->\n", "\n<!-- end of results -->"
+        if start not in text or end not in text.split(start)[1]:
+            raise InputError(f"the file has no marks for the results of {family}: put back the README's own")
+        before, rest = text.split(start, maxsplit=1)
+        text = before + start + published_results(family) + end + rest.split(end, maxsplit=1)[1]
+    return text
+
+
+def published_results(family: str) -> str:
+    """The result table of a family in Markdown, with lines on where its numbers come from."""
+    found = (records.read_record(records.PUBLISHED / name) for name in records.family_names(family))
+    kept = [record for record in found if record]
+    table = compare_records(kept)
+    shown = [0, 1, *range(3, len(table.header) - 2)]  # not how many images and seconds: the lines below say it
+    lines = Table([table.header[i] for i in shown], [[row[i] for i in shown] for row in table.rows])
+    return "\n\n".join([lines.markdown(), *describe_series(kept)])
