@@ -1,165 +1,123 @@
-"""Builds the site: a page for each committed notebook, an index with the results, and the playground."""
+"""Builds the site: the results, the notebooks as they were committed, the pages of `docs/`, and the playground."""
 
-import json
 import re
 import shutil
 import tempfile
-from html import escape
 from pathlib import Path
 
-import jinja2
 import nbformat
-from nbconvert.filters import markdown2html, strip_ansi
-from nbformat import NotebookNode
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import PythonLexer
 
-from s18_utils import notebooks
-from s18_utils.data.sources import make_writable
-from s18_utils.errors import InputError
+from s18_utils import notebooks, records
+from s18_utils.errors import InputError, make_folder
 from s18_utils.experiments import EXPERIMENTS
-from s18_utils.records import PUBLISHED, read_record
-from s18_utils.site.networks import export
-from s18_utils.site.runtime import copy_runtime
-from s18_utils.tables import published_results
+from s18_utils.report.progress import display_message
+from s18_utils.report.readme import FAMILIES, published_results
+from s18_utils.site.generator import REPOSITORY, find_katex, render_pages
+from s18_utils.site.playground import FOLDERS, write_playground
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = "https://github.com/Delve-ERAV1/S18"
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
+ROOT = notebooks.NOTEBOOKS.parent
+MARK = ".s18-site"  # in every folder that this command made, so that it replaces no other
+TITLES = {"unet": "UNets on Oxford-IIIT Pet", "cvae": "Conditional VAEs"}
+PICTURES = {
+    "cvae-mnist/composite.png": "25 handwritten digits, each beside itself drawn under another label",
+    "cvae-cifar10/composite.png": "25 small photographs, each beside itself drawn as another kind of object",
+    "unets_side_by_side.png": "Six test photographs with the masks of each of the four UNets",
+}
 
 
 def build_site(out: Path) -> list[str]:
-    """Builds the site into a folder, in place of what it held.
+    """Builds the site into a folder, in place of an earlier site there.
 
     Notebooks are shown as they were committed, not executed. Every link is relative, and nothing is fetched from
-    elsewhere by whoever reads it.
+    elsewhere by whoever reads it. What can't be built, for want of npm or of a record, is said and left out.
 
     Args:
-        out: the folder.
+        out: the folder; it is made if it isn't there.
 
     Returns:
-        The conditional VAEs that can be played with: those whose published record keeps its weights.
+        The experiments that can be played with: those whose published record keeps its weights.
 
     Raises:
-        InputError: no notebooks around the package, a folder that can't be written to, or no npm for the playground.
+        InputError: no notebooks around the package, a folder that can't be written to, or one that holds something
+            else than a site.
     """
     if not notebooks.NOTEBOOKS.is_dir():
         raise InputError(f"there are no notebooks in {notebooks.NOTEBOOKS}: run this from a checkout of the repository")
-    make_writable(out.absolute().parent, "choose another with --out")
-    with tempfile.TemporaryDirectory(dir=out.absolute().parent) as name:
-        partial = Path(name) / "site"
-        shutil.copytree(HERE / "static", partial / "static")
-        (partial / "static" / "code.css").write_text(code_styles())
-        players = write_playground(partial)
-        shared = shared_values(players)
-        for page in shared["pages"]:
-            notebook = nbformat.read(notebooks.NOTEBOOKS / f"{page['name']}.ipynb", as_version=4)
-            cells = [cell for each in notebook.cells for cell in show_cell(each)]
-            write(partial, f"{page['name']}.html", "notebook.html.j2", page=page, cells=cells, **shared)
-        (partial / "figures").mkdir()
-        pictures = [picture for picture in PICTURES if (PUBLISHED / picture["file"]).is_file()]
-        for picture in pictures:
-            shutil.copy(PUBLISHED / picture["file"], partial / "figures" / picture["name"])
-        results = {family: to_html(published_results(family)) for family in ("unet", "cvae")}
-        write(partial, "index.html", "index.html.j2", pictures=pictures, results=results, **shared)
-        shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out.absolute())
+    remedy = "choose another with --out"
+    parent = make_folder(out.absolute().parent, remedy)
+    out = parent / out.name
+    if out.exists() and not (out / MARK).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} is there and is no site of this command: move it away, or {remedy}")
+    with tempfile.TemporaryDirectory(dir=parent) as name:
+        sources, pages = Path(name) / "sources", Path(name) / "pages"
+        sources.mkdir()
+        players = try_playground(sources)
+        contents = [write_notebook(sources, each) for each in EXPERIMENTS.values() if each.notebook]
+        docs = copy_docs(sources)
+        write_index(sources, [*contents, *docs, *(["playground"] if players else [])])
+        served = [folder for folder in FOLDERS if (sources / folder).is_dir()]
+        for warning in render_pages(sources, pages, served, katex=find_katex()):
+            display_message(warning, warning=True)
+        (pages / MARK).touch()
+        records.replace_folder(pages, out)
     return players
 
 
-PICTURES = [
-    {
-        "file": "cvae-mnist/composite.png",
-        "name": "cvae-mnist-composite.png",
-        "alt": "25 handwritten digits, each beside itself drawn as another digit",
-        "text": "Each test digit beside itself drawn under another label; green where the judge reads that.",
-    },
-    {
-        "file": "cvae-cifar10/composite.png",
-        "name": "cvae-cifar10-composite.png",
-        "alt": "25 small photographs, each beside itself drawn as another kind of object",
-        "text": "The same with photographs: a frog asked to be a ship.",
-    },
-    {
-        "file": "unets_side_by_side.png",
-        "name": "unets_side_by_side.png",
-        "alt": "Six test photographs above their trimaps and what each of the four UNets predicts",
-        "text": "Six test photographs, their true trimaps, and what each of the four UNets makes of them.",
-    },
-]
-
-
-def write_playground(site: Path) -> list[str]:
-    """Writes the playground's page, networks and runtime; returns the experiments in it, none without weights."""
-    kept = [read_record(PUBLISHED / row.name) for row in EXPERIMENTS.values() if row.family == "cvae"]
-    sets = {}
-    records = {record.metrics["experiment"]: record for record in kept if record and record.has_weights}
-    if not records:
+def try_playground(sources: Path) -> list[str]:
+    """The playground's players; none, with a message, where npm can't bring its runtime."""
+    try:
+        return write_playground(sources)
+    except InputError as error:
+        for folder in FOLDERS:
+            shutil.rmtree(sources / folder, ignore_errors=True)
+        display_message(f"The site is built without the playground: {error}", warning=True)
         return []
-    (site / "runtime").mkdir()
-    copy_runtime(site / "runtime")
-    for name, record in records.items():
-        (site / "models" / name).mkdir(parents=True)
-        sets[name] = export(record, PUBLISHED, site / "models" / name)
-    (site / "models" / "sets.json").write_text(json.dumps(sets))
-    titles = {name: EXPERIMENTS[name].title for name in sets}
-    write(site, "playground.html", "playground.html.j2", sets=sets, titles=titles, **shared_values(list(sets)))
-    return list(sets)
 
 
-def shared_values(players: list[str]) -> dict:
-    """What the templates of all pages are given."""
-    pages = [{"name": row.notebook, "title": row.title} for row in EXPERIMENTS.values()]
-    return {"pages": pages, "players": players, "repository": REPOSITORY}
+def write_notebook(sources: Path, experiment) -> str:
+    """Copies a notebook, without badges that lead elsewhere, its set-up folded; returns its page's name."""
+    notebook = nbformat.read(notebooks.NOTEBOOKS / f"{experiment.notebook}.ipynb", as_version=4)
+    file = f"{experiment.notebook}.ipynb"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"^\[!\[.*\n*", "", cell.source, flags=re.M)
+        elif cell.source.startswith("# @title Set-up"):
+            cell.metadata["tags"] = ["hide-input"]
+    first = notebook.cells[0]
+    title, _, rest = first.source.partition("\n")
+    colab = f"https://colab.research.google.com/github/Delve-ERAV1/S18/blob/main/notebooks/{file}"
+    kaggle = f"https://kaggle.com/kernels/welcome?src={REPOSITORY}/blob/main/notebooks/{file}"
+    download = f"{REPOSITORY}/raw/main/notebooks/{file}"
+    first.source = f"{title}\n\n[Open in Colab]({colab}) · [Open in Kaggle]({kaggle}) · [Download]({download})\n{rest}"
+    if not any(cell.get("outputs") for cell in notebook.cells):
+        display_message(f"{file} has no outputs: its page shows code alone.", warning=True)
+    nbformat.write(notebook, sources / file)
+    return experiment.notebook
 
 
-def write(site: Path, name: str, template: str, **values) -> None:
-    (site / name).write_text(TEMPLATES.get_template(template).render(here=name, **values), encoding="utf-8")
+def copy_docs(sources: Path) -> list[str]:
+    """Copies the pages of `docs/`; returns their names."""
+    docs = ROOT / "docs"
+    if not docs.is_dir():
+        return []
+    shutil.copytree(docs, sources / "docs")
+    return [f"docs/{file.stem}" for file in sorted(docs.glob("*.md"))]
 
 
-def show_cell(cell: NotebookNode) -> list[dict]:
-    """A cell as pieces of a page: `kind` prose, input or output, and its `html`."""
-    if cell.cell_type == "markdown":
-        return [{"kind": "prose", "html": to_html(cell.source)}]
-    pieces = [{"kind": "input", "html": f"<pre>{colour(cell.source)}</pre>"}]
-    return pieces + [{"kind": "output", "html": show_output(output)} for output in cell.outputs]
-
-
-def show_output(output: NotebookNode) -> str:
-    """The richest form of an output that a page without a kernel can show."""
-    data = output.get("data", {})
-    if "image/png" in data:
-        return f'<img alt="Output of the cell above" src="data:image/png;base64,{data["image/png"].strip()}">'
-    if "text/markdown" in data:
-        return to_html(data["text/markdown"])
-    if "text/html" in data:
-        return in_boxes(data["text/html"])
-    return f"<pre>{escape(strip_ansi(output.get('text') or data.get('text/plain', '')))}</pre>"
-
-
-def to_html(text: str) -> str:
-    """Markdown as HTML, without the badges that only make sense elsewhere, and with links to pages of the site."""
-    text = re.sub(r"^\[!\[.*\n*", "", text, flags=re.M)
-    text = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](\1.html)", text)
-    return in_boxes(re.sub(r'<a class="anchor-link".*?</a>', "", markdown2html(text)))
-
-
-def in_boxes(page: str) -> str:
-    """HTML with every table in a box that scrolls by itself."""
-    return page.replace("<table", '<div class="scroll"><table').replace("</table>", "</table></div>")
-
-
-def colour(code: str) -> str:
-    """Python code as HTML in the classes of `code.css`."""
-    return highlight(code, PythonLexer(), HtmlFormatter(nowrap=True))
-
-
-def code_styles() -> str:
-    """Style sheet for code, by daylight and at night."""
-    day, night = (
-        HtmlFormatter(style=style).get_style_defs([".input", ".highlight"]) for style in ("friendly", "github-dark")
-    )
-    return f"@media (prefers-color-scheme: light) {{\n{day}\n}}\n@media (prefers-color-scheme: dark) {{\n{night}\n}}\n"
+def write_index(sources: Path, contents: list[str]) -> None:
+    """Writes the first page: results with pictures, and the contents of the site."""
+    parts = [
+        "# UNets and conditional VAEs",
+        "Four UNets trained from scratch on Oxford-IIIT Pet, and two conditional VAEs",
+    ]
+    parts[1] += " that are asked to draw an image under the wrong label. Results of the published records:"
+    for family in FAMILIES:
+        parts += [f"## {TITLES[family]}", published_results(family)]
+    (sources / "pictures").mkdir()
+    for name, text in PICTURES.items():
+        if (records.PUBLISHED / name).is_file():
+            file = name.replace("/", "-")
+            shutil.copy(records.PUBLISHED / name, sources / "pictures" / file)
+            parts.append(f"![{text}](pictures/{file})")
+    parts.append("```{toctree}\n:hidden:\n\n" + "\n".join(contents) + "\n```")
+    (sources / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from s18_utils.site import build
+from s18_utils.site import generator
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EVERY_NOTEBOOK = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 README = (ROOT / "README.md").read_text()
@@ -96,4 +96,4 @@ def test_the_readmes_pictures_exist_and_say_what_they_show():
 
 
 def test_the_site_names_the_same_repository():
-    assert f"https://github.com/{REPOSITORY}" == build.REPOSITORY
+    assert f"https://github.com/{REPOSITORY}" == generator.REPOSITORY
