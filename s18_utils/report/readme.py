@@ -1,9 +1,10 @@
-"""The README's results, written between their marks from the published records."""
+"""The README's results and the numbers in its prose, written between their marks from the published records."""
 
-from s18_utils import records
 from s18_utils.errors import InputError
+from s18_utils.records import family_names
 from s18_utils.report.table import Table
 from s18_utils.report.tables import compare_records, describe_series
+from s18_utils.report.values import fill_values, find_published, look_up_value
 
 FAMILIES = ("unet", "cvae")
 
@@ -16,13 +17,14 @@ def write_results(text: str) -> str:
             raise InputError(f"the file has no marks for the results of {family}: put back the README's own")
         before, rest = text.split(start, maxsplit=1)
         text = before + start + published_results(family) + end + rest.split(end, maxsplit=1)[1]
-    return text
+    return fill_values(text, look_up_value)
 
 
 def published_results(family: str) -> str:
     """The result table of a family in Markdown, with lines on where its numbers come from."""
-    found = (records.read_record(records.PUBLISHED / name) for name in records.family_names(family))
-    kept = [record for record in found if record]
+    kept = [record for name in family_names(family) if (record := find_published(name))]
+    if not kept:
+        return "No record is published yet."
     table = compare_records(kept)
     shown = [0, 1, *range(3, len(table.header) - 2)]  # not how many images and seconds: the lines below say it
     lines = Table([table.header[i] for i in shown], [[row[i] for i in shown] for row in table.rows])

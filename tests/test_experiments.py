@@ -1,0 +1,131 @@
+"""Experiments as blocks: a new one is a new block and nothing else, and a wrong one is refused in one sentence."""
+
+import dataclasses
+
+import pytest
+import torch
+from conftest import assert_one_sentence, names
+from matplotlib.text import Text
+from PIL import Image
+
+from s18_utils import experiments, records
+from s18_utils.cvae.plots import draw_variety
+from s18_utils.errors import InputError
+from s18_utils.experiments import (
+    CVAE_MNIST,
+    EXPERIMENTS,
+    NETWORKS,
+    PRESETS,
+    UNET,
+    Experiment,
+    build_settings,
+    get_experiment,
+    network_name,
+)
+from s18_utils.report.tables import compare_records, compare_settings
+from s18_utils.runs import flatten
+from s18_utils.training import record_data, train_or_load
+from s18_utils.unet.figures import compare_by_class, compare_predictions
+
+
+@pytest.mark.usefixtures("small")
+def test_a_fifth_unet_is_a_block_and_nothing_else(tmp_path, monkeypatch):
+    fifth = Experiment(
+        name="unet-maxpool-upsample-bce",
+        title="UNet: max pooling, bilinear up-sampling, cross-entropy",
+        label="max pooling, bilinear up-sampling, cross-entropy",
+        family="unet",
+        notebook="",
+        block=EXPERIMENTS["unet-maxpool-transpose-bce"].block | dict(up="bilinear"),
+    )
+    monkeypatch.setitem(EXPERIMENTS, fifth.name, fifth)
+    kept = [train_or_load(name, "tiny", out=tmp_path) for name in ("unet-maxpool-transpose-bce", fifth.name)]
+    assert names(kept[1].folder) == names(kept[0].folder)  # as many files and figures
+    assert kept[1].model().hparams.up == "bilinear"
+    assert [row[0] for row in compare_records(kept).rows] == [record.label() for record in kept]
+    assert compare_settings(kept).rows == [["up", "transpose", "bilinear"]]
+    words = " ".join(text.get_text() for text in compare_by_class(kept).findobj(Text)).replace("\n", " ")
+    assert "bilinear up-sampling" in words
+    assert compare_predictions(kept, record_data(kept[0])).axes
+    assert fifth.name in records.family_names("unet")
+
+
+def test_a_cvae_on_another_labelled_set_is_a_block_and_nothing_else(tmp_path, monkeypatch):
+    shapes = tmp_path / "shapes"
+    generator = torch.Generator().manual_seed(0)
+    for split, count in (("train", 60), ("test", 24)):
+        for number, name in enumerate(("bar", "block", "frame")):
+            (shapes / split / name).mkdir(parents=True)
+            for each in range(count):
+                picture = torch.zeros(28, 28)
+                shift = int(torch.randint(-3, 4, (), generator=generator))
+                rows, columns = [(4, 24, 12, 16), (9, 19, 9, 19), (6, 22, 6, 22)][number][:2], (9 + shift, 19 + shift)
+                picture[rows[0] : rows[1], columns[0] : columns[1]] = 1
+                if name == "frame":
+                    picture[rows[0] + 3 : rows[1] - 3, columns[0] + 3 : columns[1] - 3] = 0
+                Image.fromarray((picture * 255).byte().numpy()).save(shapes / split / name / f"{each}.png")
+    mine = dataclasses.replace(
+        CVAE_MNIST,
+        name="cvae-shapes",
+        title="Conditional VAE on shapes",
+        label="shapes",
+        notebook="",
+        block=CVAE_MNIST.block | dict(data=str(shapes), size=28, limit=None),
+    )
+    monkeypatch.setitem(EXPERIMENTS, mine.name, mine)
+    record = train_or_load(mine.name, "tiny", out=tmp_path / "runs")
+    assert names(tmp_path / "runs") == ["classifier-shapes", "cvae-shapes", "judge-shapes", "second-judge-shapes"]
+    assert record.data["classes"] == ["bar", "block", "frame"]
+    assert len(record.test["swap_matrix"]) == 3
+    assert record.test["judge_accuracy"] > 0.6
+    module = record.model()
+    batch = record.examples(4)
+    assert module.swap(batch["image"], batch["label"], (batch["label"] + 1) % 3).shape == (4, 1, 28, 28)
+    assert len(module.judges) == 2
+    assert compare_records([record]).rows[0][0] == "shapes"
+    assert draw_variety([record]).axes
+    assert (record.folder / "composite.png").is_file()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_setting_has_a_value_at_every_preset(name, preset):
+    settings = build_settings(EXPERIMENTS[name], preset)
+    assert settings.model_dump().keys() == type(settings).model_fields.keys()
+
+
+def test_the_four_unets_differ_in_what_their_titles_say():
+    blocks = [each.block for each in EXPERIMENTS.values() if each.family == "unet"]
+    assert {name for block in blocks for name in block if any(block[name] != other[name] for other in blocks)} == {
+        "down",
+        "up",
+        "loss",
+    }
+    assert UNET.keys() | {"down", "up", "loss"} == blocks[0].keys()
+
+
+def test_a_networks_settings_are_changed_by_its_role():
+    settings = build_settings(CVAE_MNIST, "tiny", {"judge.epochs": 9, "second_judge.net_settings": {"a": 1}})
+    assert settings.judge.epochs == 9
+    assert settings.classifier.epochs != 9
+    assert "judge.epochs" in flatten(settings.model_dump())
+    with pytest.raises(InputError) as caught:
+        build_settings(CVAE_MNIST, "tiny", {"jury.epochs": 9})
+    assert_one_sentence(str(caught.value), "has no setting jury.epochs", "judge.epochs", "label_weight")
+
+
+def test_a_block_that_lacks_a_setting_says_which(monkeypatch):
+    monkeypatch.delitem(CVAE_MNIST.block, "latent")
+    with pytest.raises(InputError) as caught:
+        build_settings(CVAE_MNIST, "tiny")
+    assert_one_sentence(str(caught.value), "the settings of cvae-mnist lack latent", "add them")
+
+
+def test_every_network_of_a_cvae_is_an_experiment_too():
+    for spec in (CVAE_MNIST, experiments.CVAE_CIFAR10):
+        for role in NETWORKS:
+            network = get_experiment(network_name(spec, role))
+            assert network.family == "classifier"
+            assert build_settings(network, "full").net == build_settings(spec, "full").model_dump()[role]["net"]
+    with pytest.raises(InputError, match="unknown experiment 'jury-mnist'"):
+        get_experiment("jury-mnist")
