@@ -10,7 +10,7 @@ FAMILIES = ("unet", "cvae")
 
 
 def write_results(text: str) -> str:
-    """A Markdown text with the current results of each family between their marks; an InputError if they are missing."""
+    """A Markdown text with the current results of each family between their marks, which must be there."""
     for family in FAMILIES:
         start, end = f"<!-- results {family}: written by python -m s18_utils readme -->\n", "\n<!-- end of results -->"
         if start not in text or end not in text.split(start)[1]:

@@ -1,28 +1,25 @@
 """Builds the site: the results, the notebooks as they were committed, the pages of `docs/`, and the playground."""
 
-import re
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
-import nbformat
-
 from s18_utils import notebooks, records
-from s18_utils.errors import InputError, make_folder
+from s18_utils.errors import InputError, local_path, make_folder
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.report.progress import display_message
 from s18_utils.report.readme import FAMILIES, published_results
-from s18_utils.site.generator import REPOSITORY, find_katex, render_pages
+from s18_utils.site.generator import find_katex, render_pages
 from s18_utils.site.playground import FOLDERS, write_playground
+from s18_utils.site.results import CAPTIONS, TITLES, show_pictures, write_results
+from s18_utils.site.sources import require_notebooks, write_docs, write_notebook
 
 ROOT = notebooks.NOTEBOOKS.parent
-MARK = ".s18-site"  # in every folder that this command made, so that it replaces no other
-TITLES = {"unet": "UNets on Oxford-IIIT Pet", "cvae": "Conditional VAEs"}
-PICTURES = {
-    "cvae-mnist/composite.png": "25 handwritten digits, each beside itself drawn under another label",
-    "cvae-cifar10/composite.png": "25 small photographs, each beside itself drawn as another kind of object",
-    "unets_side_by_side.png": "Six test photographs with the masks of each of the four UNets",
-}
+MARK = ".s18-site"  # in every folder that this command made: a list of what it put there
+# The pages of `docs/` in the menu's order, before any others.
+DOCS = ("presets", "data", "definitions", "speed", "assignment")
+FIRST_PICTURES = ("cvae-mnist/composite.png", "cvae-cifar10/composite.png", "unets_side_by_side.png")
 
 
 def build_site(out: Path) -> list[str]:
@@ -41,30 +38,73 @@ def build_site(out: Path) -> list[str]:
         InputError: no notebooks around the package, a folder that can't be written to, or one that holds something
             else than a site.
     """
-    if not notebooks.NOTEBOOKS.is_dir():
-        raise InputError(f"there are no notebooks in {notebooks.NOTEBOOKS}: run this from a checkout of the repository")
-    remedy = "choose another with --out"
-    parent = make_folder(out.absolute().parent, remedy)
-    out = parent / out.name
-    if out.exists() and not (out / MARK).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"{out} is there and is no site of this command: move it away, or {remedy}")
-    with tempfile.TemporaryDirectory(dir=parent) as name:
+    require_notebooks(notebooks.NOTEBOOKS)
+    check_place(local_path(out))
+    with tempfile.TemporaryDirectory() as name:
         sources, pages = Path(name) / "sources", Path(name) / "pages"
         sources.mkdir()
         players = try_playground(sources)
-        contents = [write_notebook(sources, each) for each in EXPERIMENTS.values() if each.notebook]
-        docs = copy_docs(sources)
-        write_index(sources, [*contents, *docs, *(["playground"] if players else [])])
+        files = [notebooks.NOTEBOOKS / f"{each.notebook}.ipynb" for each in EXPERIMENTS.values() if each.notebook]
+        contents = {
+            "Notebooks": [page for file in files if (page := write_notebook(file, ROOT, sources))],
+            "Play": ["playground"] if players else [],
+            "Results": ["results", *write_results(sources)],
+            "Guide": sort_docs(write_docs(ROOT, sources)),
+        }
+        write_index(sources, contents)
         served = [folder for folder in FOLDERS if (sources / folder).is_dir()]
         for warning in render_pages(sources, pages, served, katex=find_katex()):
             display_message(warning, warning=True)
-        (pages / MARK).touch()
-        records.replace_folder(pages, out)
+        for page in contents["Notebooks"]:
+            shutil.copy(notebooks.NOTEBOOKS.parent / f"{page}.ipynb", pages / "notebooks")
+        (pages / ".nojekyll").touch()  # GitHub would leave out folders that begin with an underscore
+        move_pages(pages, make_folder(out, "choose another with --out"))
     return players
 
 
+def check_place(out: Path) -> None:
+    """Raises an InputError unless `out` can take a site without losing anything that is no site's."""
+    remedy = "choose another with --out"
+    if out.exists() and not (out / MARK).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} is there and is no site of this command: move it away, or {remedy}")
+    make_folder(out.parent, remedy)
+
+
+def move_pages(pages: Path, out: Path) -> None:
+    """Puts a site's files into a folder in place of those of the site before; what else is there stays.
+
+    Raises:
+        InputError: a file that is no site's stands where one of the site's has to be.
+    """
+    new = {path.relative_to(pages).as_posix() for path in pages.rglob("*") if path.is_file()}
+    mark = out / MARK
+    old = set(mark.read_text(encoding="utf-8").splitlines()) if mark.is_file() else set()
+    foreign = sorted(name for name in new - old if os.path.lexists(out / name))
+    if foreign:
+        raise InputError(f"{out / foreign[0]} is there and is of no site: move it away, or choose another with --out")
+    mark.write_text(
+        "\n".join(sorted(old | new)) + "\n", encoding="utf-8"
+    )  # cut short, the next one knows what is whose
+    for name in sorted(old - new):
+        path = out / name
+        if ".." not in Path(name).parts and path.is_file():
+            path.unlink()
+            remove_empty(path.parent, out)
+    for name in sorted(new):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(pages / name, out / name)
+    mark.write_text("\n".join(sorted(new)) + "\n", encoding="utf-8")
+
+
+def remove_empty(folder: Path, top: Path) -> None:
+    """Removes a folder and those around it, up to `top`, as long as nothing is left in them."""
+    while folder != top and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
 def try_playground(sources: Path) -> list[str]:
-    """The playground's players; none, with a message, where npm can't bring its runtime."""
+    """The playground's players; none, with a message, where npm can't bring its runtime or a record can't be used."""
     try:
         return write_playground(sources)
     except InputError as error:
@@ -74,50 +114,39 @@ def try_playground(sources: Path) -> list[str]:
         return []
 
 
-def write_notebook(sources: Path, experiment) -> str:
-    """Copies a notebook, without badges that lead elsewhere, its set-up folded; returns its page's name."""
-    notebook = nbformat.read(notebooks.NOTEBOOKS / f"{experiment.notebook}.ipynb", as_version=4)
-    file = f"{experiment.notebook}.ipynb"
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = re.sub(r"^\[!\[.*\n*", "", cell.source, flags=re.M)
-        elif cell.source.startswith("# @title Set-up"):
-            cell.metadata["tags"] = ["hide-input"]
-    first = notebook.cells[0]
-    title, _, rest = first.source.partition("\n")
-    colab = f"https://colab.research.google.com/github/Delve-ERAV1/S18/blob/main/notebooks/{file}"
-    kaggle = f"https://kaggle.com/kernels/welcome?src={REPOSITORY}/blob/main/notebooks/{file}"
-    download = f"{REPOSITORY}/raw/main/notebooks/{file}"
-    first.source = f"{title}\n\n[Open in Colab]({colab}) · [Open in Kaggle]({kaggle}) · [Download]({download})\n{rest}"
-    if not any(cell.get("outputs") for cell in notebook.cells):
-        display_message(f"{file} has no outputs: its page shows code alone.", warning=True)
-    nbformat.write(notebook, sources / file)
-    return experiment.notebook
+def sort_docs(names: list[str]) -> list[str]:
+    """The pages of `docs/` in the menu's order."""
+    first = [f"docs/{name}" for name in DOCS]
+    return sorted(names, key=lambda name: first.index(name) if name in first else len(first))
 
 
-def copy_docs(sources: Path) -> list[str]:
-    """Copies the pages of `docs/`; returns their names."""
-    docs = ROOT / "docs"
-    if not docs.is_dir():
-        return []
-    shutil.copytree(docs, sources / "docs")
-    return [f"docs/{file.stem}" for file in sorted(docs.glob("*.md"))]
-
-
-def write_index(sources: Path, contents: list[str]) -> None:
-    """Writes the first page: results with pictures, and the contents of the site."""
-    parts = [
-        "# UNets and conditional VAEs",
-        "Four UNets trained from scratch on Oxford-IIIT Pet, and two conditional VAEs",
+def write_index(sources: Path, contents: dict[str, list[str]]) -> None:
+    """Writes the first page: what the site is, the notebooks, results with pictures, and the menu of all pages."""
+    notebook_pages = {f"notebooks/{each.notebook}": each.title for each in EXPERIMENTS.values()}
+    links = [
+        f"{number}. [{notebook_pages[page]}]({page}.ipynb)" for number, page in enumerate(contents["Notebooks"], 1)
     ]
-    parts[1] += " that are asked to draw an image under the wrong label. Results of the published records:"
+    play = " Or [play with the networks](playground.md) in this browser: nothing is sent anywhere."
+    parts = [
+        "# UNets and conditional VAEs, from scratch, measured",
+        "Four notebooks train UNets on photographs of pets, each with another choice of down-sampling, up-sampling and "
+        "loss, and compare them on the official test split. Two more train conditional VAEs, ask them to draw an image "
+        "under the wrong label, and have every such swap read by judges that took no part in training."
+        + (play if contents["Play"] else ""),
+    ]
+    pictures = [path for name in FIRST_PICTURES if (path := records.PUBLISHED / name).is_file()]
+    parts += show_pictures(sources, pictures[:1]) + ["## Notebooks", "\n".join(links)]
     for family in FAMILIES:
         parts += [f"## {TITLES[family]}", published_results(family)]
-    (sources / "pictures").mkdir()
-    for name, text in PICTURES.items():
-        if (records.PUBLISHED / name).is_file():
-            file = name.replace("/", "-")
-            shutil.copy(records.PUBLISHED / name, sources / "pictures" / file)
-            parts.append(f"![{text}](pictures/{file})")
-    parts.append("```{toctree}\n:hidden:\n\n" + "\n".join(contents) + "\n```")
+        parts += show_pictures(
+            sources, [path for path in pictures[1:] if (path.stem in CAPTIONS) == (family == "cvae")]
+        )
+    parts.append("All scores, settings and pictures stand on the page of [results](results.md).")
+    for caption, pages in contents.items():
+        listed = [page for page in pages if not page.startswith("records/")]
+        if listed:
+            parts.append(f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(listed) + "\n```")
     (sources / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    with open(sources / "results.md", "a", encoding="utf-8") as file:
+        inner = [page for page in contents["Results"] if page != "results"]
+        file.write("\n```{toctree}\n:hidden:\n\n" + "\n".join(inner) + "\n```\n" if inner else "")

@@ -1,0 +1,106 @@
+"""Numbers in prose, filled in from records, so that no sentence goes stale.
+
+A mark holds the name of a value, and what stands up to its end is replaced:
+
+    The judge reads <!-- value cvae-mnist: test.swap_agreement .1% -->99.8 %<!-- end --> of the swaps as asked.
+
+A name is `RECORD: PATH FORMAT`. RECORD is that of an experiment or a variant, with `@quick` at the end for a preset of
+one's choice; `AFTER - BEFORE` is the difference of two. PATH leads through `metrics.json`, `9*data.test` is nine times
+that number. FORMAT is one of Python's, `.3f` if left out; with `±` after it the standard deviation over seeds is
+added where there is one, for a difference that which it would have between single runs.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from s18_utils import records
+from s18_utils.errors import InputError
+from s18_utils.experiments import PRESETS
+from s18_utils.records import Record
+
+START, END = "<!-- value ", "<!-- end -->"
+MARK = re.compile(r"<!-- value ([^>]+?) -->((?:(?!<!-- value ).)*?)<!-- end -->", re.DOTALL)
+NAME = re.compile(r"(?P<records>[^:]+): (?:(?P<times>\d+)\*)?(?P<path>[\w.]+)(?: (?P<form>[^\s±]+))?(?P<spread> ?±)?")
+
+
+def fill_values(text: str, lookup: Callable[[str], str]) -> str:
+    """A Markdown text with the value of each mark between its start and its end.
+
+    Args:
+        text: of a page, or of a notebook's cell.
+        lookup: gives the value of a name as text, such as `look_up_value`.
+
+    Raises:
+        InputError: a mark without an end; and what `lookup` raises.
+    """
+    filled = MARK.sub(lambda match: f"{START}{match[1]} -->{lookup(match[1])}{END}", text)
+    if len(MARK.findall(text)) != text.count(START):
+        raise InputError(f"a mark `{START}… -->` has no end: write {END} after its value")
+    return filled
+
+
+def look_up_value(name: str) -> str:
+    """The value of a name, from the published records; an InputError says what is wrong with the name."""
+    match = NAME.fullmatch(name)
+    if match is None:
+        raise InputError(f"{name!r} names no value: write RECORD: PATH FORMAT, as in cvae-mnist: test.psnr .1f")
+    found = [get_published(part.strip()) for part in match["records"].split(" - ")]
+    values = [follow_path(record, match["path"]) for record in found]
+    if not all(isinstance(value, int | float) for value in values):
+        if len(values) > 1 or match["form"]:
+            raise InputError(f"{match['path']} is no number: leave out the format and the difference in {name!r}")
+        return str(values[0])
+    value = (values[0] - sum(values[1:])) * int(match["times"] or 1)
+    form = match["form"] or (".3f" if isinstance(value, float) else ",")
+    try:
+        text = to_text(value, form)
+        if match["spread"]:
+            spreads = [find_path(record.metrics, match["path"].replace("test.", "spread.", 1)) for record in found]
+            if None not in spreads:
+                text += f" ± {to_text(math.hypot(*spreads), form.lstrip('+'))}"
+    except ValueError as error:
+        raise InputError(f"{form!r} is no format for a number: write one such as .3f or .1% in {name!r}") from error
+    return text
+
+
+def to_text(value: float, form: str) -> str:
+    """A number; with a space before the per cent sign and a minus sign that is one."""
+    return f"{value:{form}}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", "\N{MINUS SIGN}")
+
+
+def get_published(name: str) -> Record:
+    """The published record of that name, `NAME` or `NAME@PRESET`; an InputError if there is none."""
+    name, _, preset = name.partition("@")
+    record = find_published(name, *([preset] if preset else []))
+    if record is None:
+        raise InputError(f"{records.PUBLISHED} has no record of {name}: publish it, or take its numbers out")
+    return record
+
+
+def find_published(name: str, *presets: str) -> Record | None:
+    """The published record of that name at the first of some presets; by default the largest that there is."""
+    for preset in presets or reversed(PRESETS):
+        for folder in (records.PUBLISHED, records.PUBLISHED / preset):
+            if record := records.find_record(name, preset, folder):
+                return record
+    return None
+
+
+def follow_path(record: Record, path: str) -> Any:
+    """What stands in a record's metrics at a dotted path; an InputError says what does, if nothing is there."""
+    value = find_path(record.metrics, path)
+    if value is None or isinstance(value, dict):
+        parent = path.rpartition(".")[0]
+        group = value or (find_path(record.metrics, parent) if parent else record.metrics)
+        there = ", ".join(group) if isinstance(group, dict) else "nothing"
+        raise InputError(f"the record of {record.experiment} has no value {path}: choose one of {there}")
+    return value
+
+
+def find_path(values: Any, path: str) -> Any:
+    """What stands at a dotted path, or None."""
+    for part in path.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values

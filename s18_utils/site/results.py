@@ -1,0 +1,132 @@
+"""Pages of results: tables over all published records, and a page for each record with its scores and pictures."""
+
+import re
+import shutil
+from pathlib import Path
+
+from s18_utils import records
+from s18_utils.cvae.tradeoff import tradeoff_table
+from s18_utils.errors import InputError
+from s18_utils.experiments import PRESETS
+from s18_utils.records import Record, read_record
+from s18_utils.report.origin import describe_origin
+from s18_utils.report.progress import display_message
+from s18_utils.report.table import Table
+from s18_utils.report.tables import compare_records, describe_series, list_scores
+from s18_utils.runs import flatten
+from s18_utils.site.generator import REPOSITORY
+from s18_utils.site.sources import png_width
+
+TITLES = {"unet": "UNets on Oxford-IIIT Pet", "cvae": "Conditional VAEs", "classifier": "Frozen CNNs and judges"}
+# What the pictures of a record, and those of several, show.
+CAPTIONS = {
+    "all_labels": "Test images, one a row, each drawn under all labels; the true one is framed",
+    "by_class": "IoU of the networks, as a mean and for each class, with the spread over seeds",
+    "composite": "25 test images, each beside itself drawn under another label, with what the judge reads",
+    "controls": "Agreement and coverage of the model beside the controls and real images",
+    "curves": "Each term of the loss and the validation score against the epoch, a line for each seed",
+    "effects": "What each choice changes in the scores, with 95 % intervals",
+    "extremes": "The hardest and the easiest test photographs, by the IoU of the single image",
+    "filmstrip": "The same test images after several epochs of the training",
+    "hardest": "The hardest and the easiest test photographs, by the IoU of the single image",
+    "matrix": "Share of swaps in which the judge reads the label asked for, by true and asked label",
+    "predictions": "Test photographs with their trimaps, the predicted masks, and where they differ",
+    "reconstructions": "Test images above themselves drawn again under their own label",
+    "samples": "Codes drawn from the prior, one a row, each under all labels",
+    "side_by_side": "Test photographs with the masks of each network",
+    "survival": "What of the input outlives a swap",
+    "tradeoff": "Agreement, error and what survives, against the weight of the label loss",
+    "variety": "Precision, recall, density and coverage of the drawings, by class",
+}
+
+
+def list_published() -> list[Record]:
+    """All published records but for those of trade-offs; one that can't be read is said and left out."""
+    found = []
+    folders = [records.PUBLISHED, *(records.PUBLISHED / preset for preset in PRESETS)]
+    for folder in [each for parent in folders if parent.is_dir() for each in sorted(parent.iterdir())]:
+        try:
+            record = read_record(folder)
+            found += [record] if record and describe_origin(record) and record.family in TITLES else []
+        except (InputError, KeyError, TypeError) as error:
+            display_message(f"The site is built without {folder.name}: {error}", warning=True)
+    return found
+
+
+def write_results(sources: Path) -> list[str]:
+    """Writes the page of results and those of the records into a folder of pages; returns the records' pages."""
+    published = list_published()
+    names = {record.folder: write_record_page(sources, record) for record in published}
+    parts = ["# Results", "Every number is read from a published record; each name leads to it."]
+    parts += [] if published else ["No record is published yet."]
+    for family, title in TITLES.items():
+        kept = [record for record in published if record.family == family]
+        if not kept:
+            continue
+        table = compare_records(kept)
+        rows = [
+            [f"[{row[0]}]({names[record.folder]}.md)", *row[1:]] for record, row in zip(kept, table.rows, strict=True)
+        ]
+        parts += [f"## {title}", Table(table.header, rows).markdown(), *describe_series(kept)]
+        prefix = {"unet": "unets_", "cvae": "cvaes_"}.get(family)
+        parts += show_pictures(sources, sorted(records.PUBLISHED.glob(f"{prefix}*.png"))) if prefix else []
+        parts += [part for record in kept if family == "cvae" for part in show_tradeoff(sources, record)]
+    (sources / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return list(names.values())
+
+
+def show_tradeoff(sources: Path, record: Record) -> list[str]:
+    """The trade-off that belongs to a conditional VAE, as parts of a page; nothing if there is none."""
+    folder = records.PUBLISHED / f"{record.experiment}-tradeoff"
+    try:
+        measured = [each for path in sorted(folder.glob("*/")) if (each := read_record(path))]
+        table = tradeoff_table(measured).markdown() if measured else ""
+    except (InputError, KeyError, TypeError) as error:
+        display_message(f"The site is built without {folder.name}: {error}", warning=True)
+        return []
+    pictures = show_pictures(sources, sorted(folder.glob("*.png")))
+    title = f"### Weights of the label loss: {record.label()}"
+    return [title, *pictures, *([table, *describe_series(measured[:1])] if table else [])] if table or pictures else []
+
+
+def write_record_page(sources: Path, record: Record) -> str:
+    """Writes a record's page; returns its name."""
+    path = record.folder.relative_to(records.PUBLISHED).as_posix()
+    name = "records/" + re.sub(r"[^\w.-]+", "-", path)
+    address = f"{REPOSITORY}/tree/main/figures/{path.replace(' ', '%20')}"
+    parts = [
+        f"# {record.title()}, {record.preset}",
+        f"{describe_origin(record)}. [Its files]({address}).",
+        *show_pictures(sources, sorted(record.folder.glob("*.png")), "../"),
+        "## Scores on the test split",
+        list_scores(record.test, record.spread).markdown(),
+    ]
+    try:
+        settings = flatten(record.settings.model_dump(mode="json"))
+        rows = [[f"`{setting}`", str(value)] for setting, value in settings.items()]
+        parts += ["## Settings", Table(["setting", "value"], rows).markdown()]
+    except InputError as error:
+        parts += ["## Settings", f"{str(error).partition(': ')[0]}."]
+    (sources / "records").mkdir(exist_ok=True)
+    (sources / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return name
+
+
+def show_pictures(sources: Path, files: list[Path], up: str = "") -> list[str]:
+    """Copies pictures among the pages; returns them as Markdown, each with what it shows as text and caption.
+
+    Args:
+        sources: the folder of pages.
+        files: below the published records.
+        up: the way from the page to `sources`.
+    """
+    parts = []
+    for file in files:
+        path = Path("figures") / file.relative_to(records.PUBLISHED)
+        (sources / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, sources / path)
+        name = re.sub(r"^(unets|cvaes)_", "", file.stem)
+        text = CAPTIONS.get(name, name.replace("_", " ").capitalize())
+        width = f"{{width={max(png_width(file.read_bytes()) // 2, 1)}px}}"
+        parts += [f"![{text}]({up}{path.as_posix().replace(' ', '%20')}){width}", f"*{text}.*"]
+    return parts
