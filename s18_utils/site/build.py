@@ -12,13 +12,13 @@ from s18_utils.report.progress import display_message
 from s18_utils.report.readme import FAMILIES, published_results
 from s18_utils.site.generator import find_katex, render_pages
 from s18_utils.site.playground import FOLDERS, write_playground
-from s18_utils.site.results import CAPTIONS, TITLES, show_pictures, write_results
+from s18_utils.site.results import TITLES, show_pictures, write_results
 from s18_utils.site.sources import require_notebooks, write_docs, write_notebook
 
 ROOT = notebooks.NOTEBOOKS.parent
 MARK = ".s18-site"  # in every folder that this command made: a list of what it put there
 # The pages of `docs/` in the menu's order, before any others.
-DOCS = ("presets", "data", "definitions", "speed", "assignment")
+DOCS = ("experiments", "data", "definitions", "speed", "assignment")
 FIRST_PICTURES = ("cvae-mnist/composite.png", "cvae-cifar10/composite.png", "unets_side_by_side.png")
 
 
@@ -139,7 +139,7 @@ def write_index(sources: Path, contents: dict[str, list[str]]) -> None:
     for family in FAMILIES:
         parts += [f"## {TITLES[family]}", published_results(family)]
         parts += show_pictures(
-            sources, [path for path in pictures[1:] if (path.stem in CAPTIONS) == (family == "cvae")]
+            sources, [path for path in pictures[1:] if path.name.startswith("unets") == (family == "unet")]
         )
     parts.append("All scores, settings and pictures stand on the page of [results](results.md).")
     for caption, pages in contents.items():

@@ -1,4 +1,4 @@
-"""Notebooks and pages of `docs/` made ready for the generator: set-up folded, pictures described, links that lead on."""
+"""Notebooks and pages of `docs/` made ready for the generator: set-up folded, pictures described."""
 
 import base64
 import json
@@ -81,7 +81,7 @@ def write_notebook(file: Path, root: Path, sources: Path, download: bool = True)
 
 
 def prepare_notebook(notebook: NotebookNode, name: str, root: Path, download: bool) -> NotebookNode:
-    """A notebook as the generator shows it: badges become links, set-up is folded, every picture has a text and size."""
+    """A notebook as the generator shows it: badges become links, set-up is folded, pictures have texts."""
     cells, before = [], []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -147,7 +147,7 @@ def find_text(output: NotebookNode) -> str | None:
 
 
 def find_width(output: NotebookNode) -> int:
-    """How wide a picture is shown, in CSS pixels: as its metadata say, else half its own, as figures have two for one."""
+    """How wide a picture is shown, in CSS pixels: as its metadata say, else half its own width."""
     told = output.get("metadata", {}).get("image/png", {}).get("width")
     return int(told) if told else max(png_width(base64.b64decode(output["data"]["image/png"])) // 2, 1)
 
