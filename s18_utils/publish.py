@@ -15,6 +15,7 @@ from s18_utils.experiments import EXPERIMENTS, NETWORKS, build_settings, get_exp
 from s18_utils.records import Record
 from s18_utils.report.progress import display_message
 from s18_utils.report.readme import write_results
+from s18_utils.report.values import fill_values, look_up_value
 
 SEEDS = {"unet": 3, "cvae": 1, "classifier": 1}
 
@@ -125,6 +126,9 @@ def render(name: str) -> bool:
     display_message(f"{name}: running")
     notebook, good = notebooks.run_notebook(file)
     if good:
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = fill_values(cell.source, look_up_value)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             nbformat.write(notebook, Path(folder, file.name))
             Path(folder, file.name).replace(file)
