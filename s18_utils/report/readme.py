@@ -1,7 +1,9 @@
 """The README's results and the numbers in its prose, written between their marks from the published records."""
 
+from collections.abc import Sequence
+
 from s18_utils.errors import InputError
-from s18_utils.records import family_names
+from s18_utils.records import Record, family_names
 from s18_utils.report.table import Table
 from s18_utils.report.tables import compare_records, describe_series
 from s18_utils.report.values import fill_values, find_published, look_up_value
@@ -21,8 +23,12 @@ def write_results(text: str) -> str:
 
 
 def published_results(family: str) -> str:
-    """The result table of a family in Markdown, with lines on where its numbers come from."""
-    kept = [record for name in family_names(family) if (record := find_published(name))]
+    """The result table of a family's experiments in Markdown, with lines on where its numbers come from."""
+    return summarise_records([record for name in family_names(family) if (record := find_published(name))])
+
+
+def summarise_records(kept: Sequence[Record]) -> str:
+    """The main columns of a table of records in Markdown, with lines on where its numbers come from."""
     if not kept:
         return "No record is published yet."
     table = compare_records(kept)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from s18_utils import notebooks, records
 from s18_utils.errors import InputError, local_path, make_folder
-from s18_utils.experiments import EXPERIMENTS
+from s18_utils.experiments import EXPERIMENTS, PRESETS
+from s18_utils.records import Record
 from s18_utils.report.progress import display_message
-from s18_utils.report.readme import FAMILIES, published_results
+from s18_utils.report.readme import FAMILIES, summarise_records
 from s18_utils.site.generator import find_katex, render_pages
 from s18_utils.site.playground import FOLDERS, write_playground
-from s18_utils.site.results import TITLES, show_pictures, write_results
+from s18_utils.site.results import TITLES, list_published, show_pictures, write_results
 from s18_utils.site.sources import require_notebooks, write_docs, write_notebook
 
 ROOT = notebooks.NOTEBOOKS.parent
@@ -43,15 +44,16 @@ def build_site(out: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as name:
         sources, pages = Path(name) / "sources", Path(name) / "pages"
         sources.mkdir()
+        published = list_published()
         players = try_playground(sources)
         files = [notebooks.NOTEBOOKS / f"{each.notebook}.ipynb" for each in EXPERIMENTS.values() if each.notebook]
         contents = {
             "Notebooks": [page for file in files if (page := write_notebook(file, ROOT, sources))],
             "Play": ["playground"] if players else [],
-            "Results": ["results", *write_results(sources)],
+            "Results": ["results", *write_results(sources, published)],
             "Guide": sort_docs(write_docs(ROOT, sources)),
         }
-        write_index(sources, contents)
+        write_index(sources, contents, published)
         served = [folder for folder in FOLDERS if (sources / folder).is_dir()]
         for warning in render_pages(sources, pages, served, katex=find_katex()):
             display_message(warning, warning=True)
@@ -120,7 +122,7 @@ def sort_docs(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: first.index(name) if name in first else len(first))
 
 
-def write_index(sources: Path, contents: dict[str, list[str]]) -> None:
+def write_index(sources: Path, contents: dict[str, list[str]], published: list[Record]) -> None:
     """Writes the first page: what the site is, the notebooks, results with pictures, and the menu of all pages."""
     notebook_pages = {f"notebooks/{each.notebook}": each.title for each in EXPERIMENTS.values()}
     links = [
@@ -137,7 +139,12 @@ def write_index(sources: Path, contents: dict[str, list[str]]) -> None:
     pictures = [path for name in FIRST_PICTURES if (path := records.PUBLISHED / name).is_file()]
     parts += show_pictures(sources, pictures[:1]) + ["## Notebooks", "\n".join(links)]
     for family in FAMILIES:
-        parts += [f"## {TITLES[family]}", published_results(family)]
+        largest = {}  # of each experiment the record of the largest preset
+        for record in sorted(published, key=lambda record: PRESETS.index(record.preset)):
+            if record.family == family and record.folder.name in EXPERIMENTS:
+                largest[record.folder.name] = record
+        kept = [largest[name] for name in EXPERIMENTS if name in largest]
+        parts += [f"## {TITLES[family]}", summarise_records(kept)]
         parts += show_pictures(
             sources, [path for path in pictures[1:] if path.name.startswith("unets") == (family == "unet")]
         )

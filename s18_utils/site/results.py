@@ -53,9 +53,8 @@ def list_published() -> list[Record]:
     return found
 
 
-def write_results(sources: Path) -> list[str]:
+def write_results(sources: Path, published: list[Record]) -> list[str]:
     """Writes the page of results and those of the records into a folder of pages; returns the records' pages."""
-    published = list_published()
     names = {record.folder: write_record_page(sources, record) for record in published}
     parts = ["# Results", "Every number is read from a published record; each name leads to it."]
     parts += [] if published else ["No record is published yet."]

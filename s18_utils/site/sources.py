@@ -95,14 +95,16 @@ def prepare_notebook(notebook: NotebookNode, name: str, root: Path, download: bo
     launch = [f"[Open in Colab]({COLAB}/notebooks/{name}){{.launch}}"]
     launch += [f"[Open in Kaggle]({KAGGLE}/notebooks/{name}){{.launch}}"]
     launch += [f'<a class="launch" href="{name}" download>Download</a>'] if download else []
-    notebook.cells = [*cells]
+    notebook.cells = cells
     first = next((cell for cell in cells if cell.cell_type == "markdown"), None)
     if first is None or not first.source.lstrip().startswith("# "):
         first = nbformat.v4.new_markdown_cell(f"# {Path(name).stem}")
-        first.pop("id", None)
         notebook.cells.insert(0, first)
     title, _, rest = first.source.lstrip().partition("\n")
     first.source = f"{title}\n\n{' '.join(launch)}\n{rest}"
+    notebook.nbformat_minor = 5  # whose cells have ids
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
     return notebook
 
 
@@ -130,7 +132,6 @@ def describe_pictures(cell: NotebookNode, before: list[str]) -> list[NotebookNod
         part.outputs = outputs
         if number:
             part.metadata["tags"] = ["remove-input"]
-            part.pop("id", None)
         for output in outputs:
             if "image/png" in output.get("data", {}):
                 width = find_width(output)
