@@ -37,6 +37,13 @@ def add_page_files(app: Sphinx, page: str, template: str, context: dict, doctree
     context["metatags"] = context.get("metatags", "") + (
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n<link rel="icon" href="data:,">'
     )
+    # What the theme and myst-nb leave to be said to those who hear a page: levels of headings, names that are seen too.
+    for name, wrong, right in (
+        ("furo_navigation_tree", 'role="heading"', 'role="heading" aria-level="2"'),
+        ("body", ' aria-label="Toggle hidden content"', ""),
+    ):
+        if context.get(name):
+            context[name] = context[name].replace(wrong, right)
     if doctree and app.config.s18_katex and any(doctree.findall(lambda node: isinstance(node, MATH))):
         app.add_css_file("katex/katex.min.css")
         for name in KATEX_FILES:
@@ -102,6 +109,6 @@ def setup(app: Sphinx) -> dict:
     """Called by Sphinx."""
     app.add_config_value("s18_katex", False, "html")
     app.add_html_math_renderer("katex", (visit_math, None), (visit_math_block, None))
-    app.connect("html-page-context", add_page_files)
+    app.connect("html-page-context", add_page_files, priority=900)  # after the theme's
     app.connect("doctree-resolved", link_terms)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

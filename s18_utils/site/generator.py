@@ -31,6 +31,8 @@ CONFIG = {
     "myst_heading_anchors": 4,
     "nb_execution_mode": "off",
     "nb_merge_streams": True,
+    "nb_code_prompt_show": "Show the {type}",
+    "nb_code_prompt_hide": "Hide the {type}",
     "html_theme": "furo",
     "html_math_renderer": "katex",
     "html_static_path": [str(HERE / "static")],
