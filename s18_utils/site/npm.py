@@ -33,7 +33,7 @@ def fetch_package(package: str, patterns: Sequence[str]) -> Path:
     if npm is None:
         raise InputError(f"npm, which fetches {package}, is missing: install Node.js and build the site again")
     with tempfile.TemporaryDirectory(dir=kept.parent) as name:
-        done = subprocess.run([npm, "pack", package], cwd=name, capture_output=True, text=True)
+        done = subprocess.run([npm, "pack", "--fetch-retries=0", package], cwd=name, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise InputError(f"npm can't fetch {package} ({last}): connect to the network and build the site again")

@@ -15,29 +15,9 @@ from s18_utils.report.table import Table
 from s18_utils.report.tables import compare_records, describe_series, list_scores
 from s18_utils.runs import flatten
 from s18_utils.site.generator import REPOSITORY
-from s18_utils.site.sources import png_width
+from s18_utils.site.sources import CAPTIONS, png_width
 
 TITLES = {"unet": "UNets on Oxford-IIIT Pet", "cvae": "Conditional VAEs", "classifier": "Frozen CNNs and judges"}
-# What the pictures of a record, and those of several, show.
-CAPTIONS = {
-    "all_labels": "Test images, one a row, each drawn under all labels; the true one is framed",
-    "by_class": "IoU of the networks, as a mean and for each class, with the spread over seeds",
-    "composite": "25 test images, each beside itself drawn under another label, with what the judge reads",
-    "controls": "Agreement and coverage of the model beside the controls and real images",
-    "curves": "Each term of the loss and the validation score against the epoch, a line for each seed",
-    "effects": "What each choice changes in the scores, with 95 % intervals",
-    "extremes": "The hardest and the easiest test photographs, by the IoU of the single image",
-    "filmstrip": "The same test images after several epochs of the training",
-    "hardest": "The hardest and the easiest test photographs, by the IoU of the single image",
-    "matrix": "Share of swaps in which the judge reads the label asked for, by true and asked label",
-    "predictions": "Test photographs with their trimaps, the predicted masks, and where they differ",
-    "reconstructions": "Test images above themselves drawn again under their own label",
-    "samples": "Codes drawn from the prior, one a row, each under all labels",
-    "side_by_side": "Test photographs with the masks of each network",
-    "survival": "What of the input outlives a swap",
-    "tradeoff": "Agreement, error and what survives, against the weight of the label loss",
-    "variety": "Precision, recall, density and coverage of the drawings, by class",
-}
 
 
 def list_published() -> list[Record]:
@@ -50,7 +30,8 @@ def list_published() -> list[Record]:
             found += [record] if record and describe_origin(record) and record.family in TITLES else []
         except (InputError, KeyError, TypeError) as error:
             display_message(f"The site is built without {folder.name}: {error}", warning=True)
-    return found
+    order = list(TITLES)
+    return sorted(found, key=lambda record: order.index(record.family))
 
 
 def write_results(sources: Path, published: list[Record]) -> list[str]:

@@ -21,6 +21,27 @@ KAGGLE = f"https://kaggle.com/kernels/welcome?src={BRANCH}"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LINK = re.compile(r"(?<!!)(\]\()(?![a-z]+:|#|/)([^)\s]+)(\))")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^):\s]+\.(?:png|svg))\)")
+# What pictures show, by their files or by the functions that draw them, `draw_…` and `compare_…`.
+CAPTIONS = {
+    "all_labels": "Test images, one a row, each drawn under all labels; the true one is framed",
+    "by_class": "IoU of the networks, as a mean and for each class, with the spread over seeds",
+    "composite": "25 test images, each beside itself drawn under another label, with what the judge reads",
+    "controls": "Agreement and coverage of the model beside the controls and real images",
+    "curves": "Each term of the loss and the validation score against the epoch, a line for each seed",
+    "effects": "What each choice changes in the scores, with 95 % intervals",
+    "examples": "Images of the data set with their labels or trimaps",
+    "extremes": "The hardest and the easiest test photographs, by the IoU of the single image",
+    "filmstrip": "The same test images after several epochs of the training",
+    "hardest": "The hardest and the easiest test photographs, by the IoU of the single image",
+    "matrix": "Share of swaps in which the judge reads the label asked for, by true and asked label",
+    "predictions": "Test photographs with their trimaps, the predicted masks, and where they differ",
+    "reconstructions": "Test images above themselves drawn again under their own label",
+    "samples": "Codes drawn from the prior, one a row, each under all labels",
+    "side_by_side": "Test photographs with the masks of each network",
+    "survival": "What of the input outlives a swap",
+    "tradeoff": "Agreement, error and what survives, against the weight of the label loss",
+    "variety": "Precision, recall, density and coverage of the drawings, by class",
+}
 LONGEST = 160  # characters of an alternative text that is taken from the prose around
 
 
@@ -40,13 +61,20 @@ def write_docs(root: Path, sources: Path) -> list[str]:
     return names
 
 
-def lead_on(text: str, root: Path, folder: str) -> str:
-    """Markdown whose links to files of the repository that are no pages lead to the repository's own address."""
+def lead_on(text: str, root: Path, folder: str, docs: bool = True) -> str:
+    """Markdown whose links to files of the repository that are no pages lead to the repository's own address.
+
+    Args:
+        text: of a page.
+        root: of the repository.
+        folder: that the page has there.
+        docs: whether the pages of `docs/` are among the pages.
+    """
 
     def change(match: re.Match) -> str:
         path, hash_sign, anchor = match[2].partition("#")
         target = posixpath.normpath(posixpath.join(folder, path))
-        page = (target.startswith("docs/") and target.endswith(".md")) or target.endswith(".ipynb")
+        page = (docs and target.startswith("docs/") and target.endswith(".md")) or target.endswith(".ipynb")
         if page or not (root / target).exists():
             return match[0]
         return f"{match[1]}{BRANCH}/{target}{hash_sign}{anchor}{match[3]}"
@@ -54,14 +82,15 @@ def lead_on(text: str, root: Path, folder: str) -> str:
     return LINK.sub(change, text)
 
 
-def write_notebook(file: Path, root: Path, sources: Path, download: bool = True) -> str | None:
-    """Writes a notebook as a page, in the folder that it has in the repository.
+def write_notebook(file: Path, root: Path, sources: Path, folder: str = "notebooks", docs: bool = True) -> str | None:
+    """Writes a notebook as a page, which offers the notebook for download: it has to lie beside the page.
 
     Args:
         file: the notebook.
         root: of the repository.
         sources: the folder of pages.
-        download: whether the page offers the notebook, which then has to lie beside it.
+        folder: of the page in there; empty for none.
+        docs: as of `lead_on`.
 
     Returns:
         The page's name; None, with a message, if the file is no notebook.
@@ -74,18 +103,18 @@ def write_notebook(file: Path, root: Path, sources: Path, download: bool = True)
         return None
     if not any(cell.get("outputs") for cell in notebook.cells):
         display_message(f"{file.name} has no outputs: its page shows the code alone.", warning=True)
-    name = f"notebooks/{file.stem}"
-    (sources / "notebooks").mkdir(exist_ok=True)
-    nbformat.write(prepare_notebook(notebook, file.name, root, download), sources / f"{name}.ipynb")
+    name = posixpath.join(folder, file.stem)
+    (sources / folder).mkdir(exist_ok=True)
+    nbformat.write(prepare_notebook(notebook, file.name, root, docs), sources / f"{name}.ipynb")
     return name
 
 
-def prepare_notebook(notebook: NotebookNode, name: str, root: Path, download: bool) -> NotebookNode:
+def prepare_notebook(notebook: NotebookNode, name: str, root: Path, docs: bool = True) -> NotebookNode:
     """A notebook as the generator shows it: badges become links, set-up is folded, pictures have texts."""
     cells, before = [], []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = lead_on(re.sub(r"^\[!\[.*\n*", "", cell.source, flags=re.M), root, "notebooks")
+            cell.source = lead_on(re.sub(r"^\[!\[.*\n*", "", cell.source, flags=re.M), root, "notebooks", docs)
             before.append(cell.source)
             cells.append(cell)
             continue
@@ -94,7 +123,7 @@ def prepare_notebook(notebook: NotebookNode, name: str, root: Path, download: bo
         cells += describe_pictures(cell, before)
     launch = [f"[Open in Colab]({COLAB}/notebooks/{name}){{.launch}}"]
     launch += [f"[Open in Kaggle]({KAGGLE}/notebooks/{name}){{.launch}}"]
-    launch += [f'<a class="launch" href="{name}" download>Download</a>'] if download else []
+    launch += [f'<a class="launch" href="{name}" download>Download</a>']
     notebook.cells = cells
     first = next((cell for cell in cells if cell.cell_type == "markdown"), None)
     if first is None or not first.source.lstrip().startswith("# "):
@@ -135,7 +164,7 @@ def describe_pictures(cell: NotebookNode, before: list[str]) -> list[NotebookNod
         for output in outputs:
             if "image/png" in output.get("data", {}):
                 width = find_width(output)
-                alt = find_text(output) or describe_place(before, number)
+                alt = find_text(output) or describe_call(cell.source, number) or describe_place(before, number)
                 part.metadata["mystnb"] = {"image": {"alt": alt, "width": f"{width}px"}}
         cells.append(part)
     return cells
@@ -158,11 +187,17 @@ def png_width(content: bytes) -> int:
     return struct.unpack(">I", content[16:20])[0] if content[:8] == b"\x89PNG\r\n\x1a\n" else 0
 
 
+def describe_call(source: str, number: int) -> str | None:
+    """What the function draws that a cell calls last, if that is known and the cell has one picture."""
+    called = re.findall(r"\b(?:draw|compare)_(\w+)\(", source)
+    return CAPTIONS.get(called[-1]) if called and not number else None
+
+
 def describe_place(before: list[str], number: int) -> str:
     """An alternative text from the prose above a picture: the heading, and the last sentence before it."""
     lines = [line for text in before for line in text.splitlines() if line.strip()]
     heading = next((line.lstrip("# ") for line in reversed(lines) if line.startswith("#")), "")
-    last = "" if not lines or lines[-1].startswith(("#", "|", "```", "$$")) else re.split(r"(?<=[.:?!]) ", lines[-1])[0]
+    last = "" if not lines or lines[-1].startswith(("#", "|", "```", "$$")) else re.split(r"(?<=[.?!]) ", lines[-1])[0]
     plain = [
         re.sub(r"\[([^\]]*)\]\([^)]*\)|<!--.*?-->|[*`_$]|<[^>]+>", r"\1", text).strip() for text in (heading, last)
     ]

@@ -121,7 +121,7 @@ def test_a_notebook_is_made_ready(tmp_path):
     ]
     (tmp_path / "s18_utils").mkdir()
     (tmp_path / "s18_utils" / "x.py").touch()
-    ready = sources.prepare_notebook(new_notebook(cells=cells), "01_x.ipynb", tmp_path, download=True)
+    ready = sources.prepare_notebook(new_notebook(cells=cells), "01_x.ipynb", tmp_path)
     first, set_up, hidden, prose, *rest = ready.cells
     assert first.source.startswith("# 1 · Title\n\n[Open in Colab](https://colab.research.google.com/github/")
     assert '<a class="launch" href="01_x.ipynb" download>' in first.source
@@ -144,13 +144,23 @@ def test_a_notebook_is_made_ready(tmp_path):
     [
         ([], "Picture"),
         (["## The data"], "The data"),
-        (["## Run", "No heading of its own: look at *row* two. And three."], "Run: No heading of its own:"),
+        (
+            ["## Run", "No heading of its own: look at *row* two. And three."],
+            "Run: No heading of its own: look at row two.",
+        ),
         (["# T\n\n$$x$$"], "T"),
         (["## A\n\n" + "word " * 60 + "."], "A: " + "word " * 31 + "…"),
     ],
 )
 def test_a_picture_without_a_text_gets_one_from_the_prose_above(before, text):
     assert sources.describe_place(before, 0) == text
+
+
+def test_a_drawing_function_says_what_its_picture_shows():
+    source = "x = draw_curves(record)\nfigures.draw_composite(record, model)"
+    assert "beside itself drawn under another label" in sources.describe_call(source, 0)
+    assert sources.describe_call(source, 1) is None
+    assert sources.describe_call("plot()", 0) is None
 
 
 def test_words_lead_to_their_definitions_once_and_never_from_headings_code_or_links(tmp_path):
