@@ -13,7 +13,7 @@ MADE = ".pages"  # in the folder of the run: what the pages are made of
 
 
 def write_run(
-    out: Path, pages: Sequence, preset: str, results: Sequence[Table], root: Path, katex: Path | None
+    out: Path, pages: Sequence, preset: str, results: Sequence[Table], root: Path, katex: Path | None = None
 ) -> None:
     """Renders `index.html` and the pages of the notebooks that were executed into `out`.
 

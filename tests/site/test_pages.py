@@ -13,9 +13,12 @@ from PIL import Image
 from s18_utils import notebooks, records
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
+from s18_utils.notebooks import Page
 from s18_utils.records import Record, write_record
+from s18_utils.report.table import Table
 from s18_utils.site import build, npm, sources
 from s18_utils.site.generator import render_pages
+from s18_utils.site.run import write_run
 
 NAMES = [each.notebook for each in EXPERIMENTS.values()]
 pytestmark = pytest.mark.filterwarnings("ignore:.*MystReferenceResolver.*")  # of the generator about its own insides
@@ -161,6 +164,30 @@ def test_a_drawing_function_says_what_its_picture_shows():
     assert "beside itself drawn under another label" in sources.describe_call(source, 0)
     assert sources.describe_call(source, 1) is None
     assert sources.describe_call("plot()", 0) is None
+
+
+def test_a_run_shows_each_notebook_as_it_finishes(checkout, tmp_path):
+    pages, table = [Page(NAMES[0], "First"), Page(NAMES[1], "Second & last")], Table(["a", "b"], [["x", "0.5"]])
+    out = tmp_path / "build"
+    out.mkdir()
+    write_run(out, pages, "tiny", [table], checkout)
+    first = (out / "index.html").read_text(encoding="utf-8")
+    assert 'http-equiv="refresh"' in first
+    assert "0.5" in first
+    assert f"{NAMES[0]}.html" not in first
+    (out / f"{NAMES[0]}.ipynb").write_bytes((checkout / "notebooks" / f"{NAMES[0]}.ipynb").read_bytes())
+    pages[0].state, pages[0].seconds, pages[1].state = "failed", 12.4, "running"
+    write_run(out, pages, "tiny", [table], checkout)
+    then = (out / "index.html").read_text(encoding="utf-8")
+    assert f"href='{NAMES[0]}.html'>First" in then
+    assert "12 s" in then
+    assert "Second &amp; last" in then
+    page = (out / f"{NAMES[0]}.html").read_text(encoding="utf-8")
+    assert "Text." in page
+    assert 'href="index.html"' in page
+    pages[1].state = "failed"  # whose notebook could not be written
+    write_run(out, pages, "tiny", [], checkout)
+    assert 'http-equiv="refresh"' not in (out / "index.html").read_text(encoding="utf-8")
 
 
 def test_words_lead_to_their_definitions_once_and_never_from_headings_code_or_links(tmp_path):
