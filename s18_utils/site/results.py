@@ -108,5 +108,5 @@ def show_pictures(sources: Path, files: list[Path], up: str = "") -> list[str]:
         name = re.sub(r"^(unets|cvaes)_", "", file.stem)
         text = CAPTIONS.get(name, name.replace("_", " ").capitalize())
         width = f"{{width={max(png_width(file.read_bytes()) // 2, 1)}px}}"
-        parts += [f"![{text}]({up}{path.as_posix().replace(' ', '%20')}){width}", f"*{text}.*"]
+        parts += [f"![{text}]({up}{path.as_posix().replace(' ', '%20')}){width}", f"[{text}.]{{.picture-text}}"]
     return parts

@@ -184,6 +184,15 @@ def test_a_page_fits_its_screen_and_can_be_used_by_all(visit, axe, name, screen)
     assert page.evaluate(f"{weight}.reduce((sum, it) => sum + (it.transferSize || 0), 0)") <= HEAVIEST
 
 
+def test_no_width_in_between_scrolls_sideways(visit):
+    page, wide = visit(NAMES[4]), []
+    for width in range(390, 1601, 55):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(300)  # the menus slide
+        wide += [width] if page.evaluate("document.documentElement.scrollWidth") > width else []
+    assert wide == []
+
+
 def test_a_keyboard_alone_opens_the_menus_of_a_phone_and_closes_them(visit):
     page = visit(NAMES[0], 390)
     for key, name, box in (("Enter", "Menu", "__navigation"), (" ", "Contents of this page", "__toc")):
