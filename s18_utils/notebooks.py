@@ -1,5 +1,7 @@
 """Executes the notebooks into a folder of pages, with an index that shows each as it finishes."""
 
+import base64
+import io
 import os
 import time
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
+from PIL import Image
 
 from s18_utils.errors import InputError, check_choice, make_folder
 from s18_utils.experiments import EXPERIMENTS
@@ -17,6 +20,7 @@ from s18_utils.records import family_names, find_records
 from s18_utils.report.tables import compare_records
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+LARGE_PICTURE = 100_000  # bytes
 CELL_SECONDS = 24 * 3600  # a full run on a slow device may take hours; a hung one is interrupted by hand
 
 
@@ -93,6 +97,18 @@ def run_notebook(source: Path) -> tuple[nbformat.NotebookNode, bool]:
         print(f"  {str(error).strip().splitlines()[-1]}", flush=True)
         return notebook, False
     return notebook, True
+
+
+def reduce_pictures(notebook: nbformat.NotebookNode) -> None:
+    """Reduces a notebook's large pictures to 256 colours: GitHub stops rendering at some megabytes a notebook."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            content = base64.b64decode(output.get("data", {}).get("image/png", ""))
+            if len(content) > LARGE_PICTURE:
+                file = io.BytesIO()
+                picture = Image.open(io.BytesIO(content)).convert("RGBA")
+                picture.quantize(256, Image.Quantize.FASTOCTREE).save(file, "PNG", optimize=True)
+                output.data["image/png"] = base64.b64encode(file.getvalue()).decode()
 
 
 def execute_notebook(source: Path, out: Path) -> bool:

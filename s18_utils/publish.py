@@ -126,6 +126,7 @@ def render(name: str) -> bool:
     display_message(f"{name}: running")
     notebook, good = notebooks.run_notebook(file)
     if good:
+        notebooks.reduce_pictures(notebook)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = fill_values(cell.source, look_up_value)
