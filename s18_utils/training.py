@@ -35,7 +35,7 @@ def build_data(experiment: str, preset: str | None = None, source: str | None = 
 
 def batches_of(data: DataSet, settings: Preset, seed: int) -> StoreData:
     augment = functools.partial(AUGMENT[data.name], **settings.augment)
-    return StoreData(data, settings.batch_size, seed, settings.limit, augment)
+    return StoreData(data, settings.batch_size, seed, settings.limit, augment, settings.half_size_epochs)
 
 
 def train_or_load(

@@ -12,16 +12,19 @@ SHIFT = 0.1  # of half the side
 COLOUR = 0.3
 
 
-def augment_pets(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def augment_pets(
+    images: Tensor, masks: Tensor, generator: torch.Generator, size: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Flips, rotates, zooms, shifts and recolours; image and mask move together.
 
     Args:
         images: float (N, 3, H, W) in [0, 1].
         masks: int64 (N, H, W).
         generator: makes the draw repeatable; on the images' device.
+        size: side of what is returned, by default that of what is given.
 
     Returns:
-        The same shapes, types and range. Where the frame looks beyond the picture, both show its mirror image.
+        The same types and range. Where the frame looks beyond the picture, both show its mirror image.
     """
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
@@ -33,7 +36,9 @@ def augment_pets(images: Tensor, masks: Tensor, generator: torch.Generator) -> t
     # Output pixels look up input pixels through this matrix, in coordinates from −1 to 1.
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
     matrix = torch.stack([cos * mirror, -sin * mirror, shift_x, sin, cos, shift_y], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    size = size or images.shape[-1]
+    grid = F.affine_grid(matrix, [*images.shape[:2], size, size], align_corners=False)
+    # At half the size every sample falls between four pixels, and interpolating is averaging them.
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     classes = masks.unsqueeze(1).to(images.dtype)
     classes = F.grid_sample(classes, grid, mode="nearest", padding_mode="reflection", align_corners=False)

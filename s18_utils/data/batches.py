@@ -100,10 +100,17 @@ class StoreData(L.LightningDataModule):
     """
 
     def __init__(
-        self, data: DataSet, batch_size: int, seed: int = 0, limit: int | None = None, augment: Augment | None = None
+        self,
+        data: DataSet,
+        batch_size: int,
+        seed: int = 0,
+        limit: int | None = None,
+        augment: Augment | None = None,
+        half_size_epochs: int = 0,
     ):
         super().__init__()
         self.data, self.batch_size, self.seed, self.augment = data, batch_size, seed, augment
+        self.half_size_epochs = half_size_epochs
         self.parts = 1
         rows = shuffled_rows(data.train, limit)
         cut = max(1, round(len(rows) * VALIDATION_SHARE))
@@ -194,7 +201,10 @@ class StoreData(L.LightningDataModule):
             generator = torch.Generator(batch["image"].device)
             generator.manual_seed(mix_seeds(self.seed, step, self.trainer.global_rank))
             truth = "mask" if "mask" in batch else "label"
-            batch["image"], batch[truth] = self.augment(batch["image"], batch[truth], generator)
+            small = (
+                {"size": batch["image"].shape[-1] // 2} if self.trainer.current_epoch < self.half_size_epochs else {}
+            )
+            batch["image"], batch[truth] = self.augment(batch["image"], batch[truth], generator, **small)
         # Convolutions run fastest on this layout, on CPUs with bf16 as on GPUs.
         batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
         return batch
