@@ -52,7 +52,7 @@ PRESETS = {
     "unet": {
         "tiny": Preset(48, 2, 8, {"width": 8, "learning_rate": 4e-3}, limit=48, source="synthetic"),
         "quick": Preset(64, 30, 16, {"width": 16, "learning_rate": 4e-3}),
-        "full": Preset(128, 16, 16, {"width": 64, "learning_rate": 1e-3, "weight_decay": 5e-2}, half_size_epochs=12),
+        "full": Preset(128, 16, 16, {"width": 64, "learning_rate": 1.5e-3, "weight_decay": 5e-2}, half_size_epochs=12),
     },
     "classifier-mnist": {
         "tiny": Preset(28, 4, 32, {"settings": DIGIT_NET["tiny"], "learning_rate": 0.1}, **TINY),

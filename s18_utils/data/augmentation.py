@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROTATE = math.radians(15)
-ZOOM = 0.25  # natural logarithm: from 1/1.28 to 1.28
-SHIFT = 0.1  # of half the side
-COLOUR = 0.3
+ROTATE = math.radians(6)
+ZOOM = 0.15  # natural logarithm: from 1/1.16 to 1.16
+SHIFT = 0.06  # of half the side
+COLOUR = 0.15
 
 
 def augment_pets(
