@@ -186,7 +186,7 @@ def test_a_page_fits_its_screen_and_can_be_used_by_all(visit, axe, name, screen)
 
 def test_no_width_in_between_scrolls_sideways(visit):
     page, wide = visit(NAMES[4]), []
-    for width in range(390, 1601, 55):
+    for width in range(390, 1601, 110):
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(300)  # the menus slide
         wide += [width] if page.evaluate("document.documentElement.scrollWidth") > width else []
