@@ -5,19 +5,19 @@ import io
 import os
 import time
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbconvert import HTMLExporter
 from PIL import Image
 
 from s18_utils.errors import InputError, check_choice, make_folder
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import family_names, find_records
 from s18_utils.report.tables import compare_records
+from s18_utils.site.generator import find_katex
+from s18_utils.site.run import write_run
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 LARGE_PICTURE = 100_000  # bytes
@@ -66,16 +66,17 @@ def run_notebooks(out: Path, preset: str, only: str | None = None) -> list[Page]
     out = make_folder(out, "choose another with --out")
     os.environ["S18_RUNS"] = str(out / "runs")  # kernels inherit it
     os.environ["S18_PRESET"] = preset
+    katex = find_katex()
     pages = [Page(row.notebook, row.title) for row in EXPERIMENTS.values() if only in (None, row.name)]
     for page in pages:
         page.state = "running"
-        write_index(out, pages, preset)
+        write_pages(out, pages, preset, katex)
         print(f"{page.name}: {page.title}", flush=True)
         start = time.perf_counter()
         page.state = "done" if execute_notebook(NOTEBOOKS / f"{page.name}.ipynb", out) else "failed"
         page.seconds = time.perf_counter() - start
         print(f"{page.name}: {page.state} in {page.seconds:.0f} s\n", flush=True)
-        write_index(out, pages, preset)
+        write_pages(out, pages, preset, katex)
     return pages
 
 
@@ -112,45 +113,13 @@ def reduce_pictures(notebook: nbformat.NotebookNode) -> None:
 
 
 def execute_notebook(source: Path, out: Path) -> bool:
-    """Executes one notebook and writes it, executed, as notebook and page; returns whether it ran to its end."""
+    """Executes one notebook and writes it, executed, into `out`; returns whether it ran to its end."""
     notebook, good = run_notebook(source)
     nbformat.write(notebook, out / source.name)
-    exporter = HTMLExporter(theme="light")
-    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": source.stem}})
-    # The template sets code that a cell displays in the font of prose.
-    font = "var(--jp-code-font-size, 13px) var(--jp-code-font-family, monospace)"
-    style = f"<style>.highlight pre {{ font: {font} }}</style></head>"
-    (out / f"{source.stem}.html").write_text(page.replace("</head>", style, 1), encoding="utf-8")
     return good
 
 
-def write_index(out: Path, pages: list[Page], preset: str) -> None:
-    """Writes `index.html`; it reloads itself until every notebook is through."""
-    running = any(page.state in ("waiting", "running") for page in pages)
-    rows = "".join(
-        f"<tr class='{page.state}'><td>{link_page(page)}</td><td>{page.state}</td>"
-        f"<td>{f'{page.seconds:.0f} s' if page.seconds else ''}</td></tr>"
-        for page in pages
-    )
+def write_pages(out: Path, pages: list[Page], preset: str, katex: Path | None) -> None:
+    """Writes the pages of the run so far, in the look of the site; the first one reloads itself until all are done."""
     compared = (find_records(family_names(family), preset) for family in ("unet", "cvae"))
-    tables = (compare_records(kept)._repr_html_() for kept in compared if kept)
-    results = "".join(f'<div class="scroll">{table}</div>' for table in tables)
-    content = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-{'<meta http-equiv="refresh" content="5">' if running else ""}<title>S18</title><style>
-:root {{ color-scheme: light dark }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse; margin: 1rem 0 }}
-th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #8886; text-align: right }}
-td {{ white-space: nowrap }} td:first-child, th:first-child {{ text-align: left }}
-.scroll {{ overflow-x: auto }} .failed {{ color: #d55e00 }} .waiting {{ opacity: .6 }}
-</style></head><body><h1>S18: UNets and conditional VAEs</h1>
-<table><thead><tr><th>notebook</th><th>state</th><th>time</th></tr></thead><tbody>{rows}</tbody></table>
-<h2>Results</h2><p>At preset {escape(preset)}, or as published where this run has none.</p>{results}</body></html>
-"""
-    (out / "index.html").write_text(content, encoding="utf-8")
-
-
-def link_page(page: Page) -> str:
-    title = escape(page.title)
-    return f"<a href='{page.name}.html'>{title}</a>" if page.state in ("done", "failed") else title
+    write_run(out, pages, preset, [compare_records(kept) for kept in compared if kept], NOTEBOOKS.parent, katex)
