@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ def run_notebooks(out: Path, preset: str, only: str | None = None) -> list[Page]
 def run_notebook(source: Path) -> tuple[nbformat.NotebookNode, bool]:
     """A notebook with the outputs of executing it, and whether it ran to its end."""
     notebook = nbformat.read(source, as_version=4)
+    logging.getLogger("traitlets").setLevel(logging.WARNING)  # it would announce each notebook a second time
     client = TalkingClient(
         notebook,
         timeout=CELL_SECONDS,
