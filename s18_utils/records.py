@@ -377,7 +377,10 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 
 def write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    """Writes a JSON file in one step, so that nobody ever reads half of it."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def to_number(text: str) -> int | float:

@@ -101,9 +101,8 @@ def start_folder(partial: Path, config: dict) -> None:
                 f"the training begun in {partial} had another {', '.join(other)}: go on with it as it was begun, or "
                 "start over with retrain"
             )
-    if is_first_process():
-        make_folder(partial, records.REMEDY)
-        records.write_json(started, config)
+    make_folder(partial, records.REMEDY)
+    records.write_json(started, config)
 
 
 @contextlib.contextmanager
@@ -151,7 +150,8 @@ def working_folder(partial: Path, config: dict, retrain: bool) -> Iterator[None]
                 for path in partial.glob("seed-*"):
                     discard_folder(path)
                 (partial / "config.json").unlink(missing_ok=True)
-            start_folder(partial, config)
+            if is_first_process():  # the others would read what it is writing
+                start_folder(partial, config)
             yield
         except FloatingPointError:  # it would happen again
             discard_folder(partial)
