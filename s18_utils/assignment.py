@@ -15,6 +15,7 @@ from torch import nn
 
 from s18_utils.records import Record
 from s18_utils.report.table import Table
+from s18_utils.report.tables import count_parameters
 from s18_utils.unet.module import UNetModule
 
 
@@ -113,7 +114,3 @@ def choose_epochs(record: Record) -> list[dict]:
         max((row for row in record.history if row["seed"] == seed), key=lambda row: row["val_mean_iou"])
         for seed in seeds
     ]
-
-
-def count_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

@@ -13,9 +13,9 @@ from s18_utils.assignment import (
     compare_cvae_parameters,
     compare_losses,
     compare_parameters,
-    count_parameters,
     uNetLightning,
 )
+from s18_utils.report.tables import count_parameters
 
 PARTS = ("inc", "down1", "down2", "down3", "down4", "up1", "up2", "up3", "up4", "outc")
 # What the assignment printed for `uNetLightning(bilinear, pool, dice)`: a row for each part, the total and its MB.
