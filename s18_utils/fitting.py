@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from s18_utils.cvae.module import CVAEModule
 from s18_utils.data.batches import StoreData, derive_seed
 from s18_utils.device import describe_device, device, precision
 from s18_utils.errors import InputError
-from s18_utils.report.progress import FiniteLoss, History, display_message, in_notebook
+from s18_utils.report.progress import Filmstrip, FiniteLoss, History, display_message, in_notebook
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy")
@@ -63,7 +63,7 @@ class Reseed(L.Callback):
 
 @dataclass
 class SeedResult:
-    """What training with one seed gave: scores, a history row an epoch, and the best epoch's weights."""
+    """What training with one seed gave: scores, a history row an epoch, the best epoch's weights, and snapshots."""
 
     seed: int
     test: dict
@@ -71,6 +71,7 @@ class SeedResult:
     history: list[dict]
     weights: dict[str, torch.Tensor]
     interrupted: bool = False
+    snapshots: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def train_seed(
@@ -81,7 +82,7 @@ def train_seed(
     title: str,
     folder: Path,
     hardware: Hardware,
-    callbacks: tuple[L.Callback, ...] = (),
+    filmstrip: Filmstrip | None = None,
 ) -> SeedResult:
     """Trains once and scores the best epoch; goes on from what an earlier try left in `folder`.
 
@@ -93,7 +94,7 @@ def train_seed(
         title: shown while it trains.
         folder: for checkpoints; after each epoch it holds all that it takes to go on.
         hardware: the devices to train on.
-        callbacks: more of Lightning's.
+        filmstrip: keeps snapshots; None for none.
 
     Raises:
         KeyboardInterrupt: interrupted before the first epoch ended.
@@ -114,7 +115,8 @@ def train_seed(
     last.auto_insert_metric_name = False
     checkpoint = newest_checkpoint(folder)
     with quiet_lightning(), one_sentence(data):
-        trainer = build_trainer(epochs, [Reseed(seed), history, FiniteLoss(), *callbacks, best, last], hardware)
+        watching = [filmstrip] if filmstrip else []
+        trainer = build_trainer(epochs, [Reseed(seed), history, FiniteLoss(), *watching, best, last], hardware)
         interrupted = was_interrupted(trainer, lambda: trainer.fit(module, data, ckpt_path=checkpoint))
     if not (folder / "best.ckpt").is_file():
         raise KeyboardInterrupt("Interrupted before the first epoch ended: nothing was kept.")
@@ -124,7 +126,8 @@ def train_seed(
     choose = max if mode == "max" else min
     row = choose(history.rows, key=lambda row: row[monitor])
     validation = {name: value for name, value in row.items() if name.startswith("val_")}
-    result = SeedResult(seed, test, validation, history.rows, weights, interrupted)
+    snapshots = filmstrip.content if filmstrip else {}
+    result = SeedResult(seed, test, validation, history.rows, weights, interrupted, snapshots)
     if not interrupted and trainer.is_global_zero:
         write_result(result_file, result)
     return result
@@ -134,6 +137,8 @@ def read_result(file: Path) -> SeedResult | None:
     """A finished seed's result, or None if there is none that can be read: it is then scored again."""
     try:
         content = json.loads(file.read_text())
+        snapshots = file.with_name("snapshots.safetensors")
+        content["snapshots"] = load_file(snapshots) if snapshots.is_file() else {}
         return SeedResult(**content, weights=load_file(file.with_suffix(".safetensors")))
     except (OSError, ValueError, TypeError, SafetensorError):
         return None
@@ -144,6 +149,8 @@ def write_result(file: Path, result: SeedResult) -> None:
     content = asdict(result)
     weights = {name: values.contiguous() for name, values in content.pop("weights").items()}
     save_file(weights, file.with_suffix(".safetensors"))
+    if snapshots := content.pop("snapshots"):
+        save_file(snapshots, file.with_name("snapshots.safetensors"))
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(content))
     partial.replace(file)

@@ -3,7 +3,7 @@
 A record is a folder `<out>/<experiment>/`, or for a variant `<out>/<experiment>+<what differs>/`: `metrics.json` (what,
 on what, how good), `history.csv` (a row per seed and epoch), `config.json` (all settings), `weights.safetensors` (the
 first seed's model, no pickles) and the PNGs drawn from them. A conditional VAE's has `examples.safetensors` too: test
-images to draw anew where there are no data at hand.
+images to draw anew where there are no data at hand; a UNet's has a dozen of them in `photographs.png`.
 """
 
 import csv
@@ -19,8 +19,10 @@ from functools import cached_property
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -70,7 +72,7 @@ def build_module(family: str, settings: DataSettings, data: dict) -> L.Lightning
 class Record:
     """One run: `metrics` as in `metrics.json`, `history` as a list of rows, and the folder they are in.
 
-    `stored_examples` are some of its test images with their labels, uint8, for families whose pictures need them.
+    `stored_examples` are some of its test images, uint8, with their labels or masks, and what its pictures need beside.
     """
 
     folder: Path
@@ -149,11 +151,15 @@ class Record:
         return f", {text}" if text else ""
 
     def examples(self, count: int) -> Batch:
-        """Up to `count` of the test images that it keeps, always the same, as a float batch; an InputError if none."""
-        if "label" not in self.stored_examples or "image" not in self.stored_examples:
+        """Up to `count` of the test images that it keeps, always the same, as a float batch; an InputError if none.
+
+        A UNet's first six are spread evenly over the test split.
+        """
+        kept = {name: self.stored_examples[name] for name in ("image", "label", "mask") if name in self.stored_examples}
+        if "image" not in kept or len(kept) < 2:
             raise InputError(f"{self.folder} keeps no test images: train {self.experiment} again")
-        rows = evenly_spread(len(self.stored_examples["label"]), count)
-        return to_floats({name: self.stored_examples[name][rows] for name in ("image", "label")})
+        rows = slice(count) if "mask" in kept else evenly_spread(len(kept["image"]), count)
+        return to_floats({name: values[rows] for name, values in kept.items()})
 
     def model(self) -> L.LightningModule:
         """The trained module, in evaluation mode, on the CPU; a conditional VAE's with the judges that have records.
@@ -217,11 +223,14 @@ def read_record(folder: Path) -> Record | None:
             history = [{name: to_number(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise damaged(folder / "history.csv", error) from error
-    examples = folder / "examples.safetensors"
+    file = folder / "examples.safetensors"
     try:
-        return Record(folder, metrics, history, load_file(examples) if examples.is_file() else {})
-    except (OSError, SafetensorError) as error:
-        raise damaged(examples, error) from error
+        examples = load_file(file) if file.is_file() else {}
+        if (file := folder / "photographs.png").is_file():
+            examples["image"] = read_photographs(file, metrics["data"]["channels"])
+        return Record(folder, metrics, history, examples)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise damaged(file, error) from error
 
 
 def find_record(name: str, preset: str, out: str | Path | None = None) -> Record | None:
@@ -315,7 +324,10 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
             writer = csv.DictWriter(file, names, lineterminator="\n")
             writer.writeheader()
             writer.writerows(record.history)
-        for name, tensors in {"weights": weights, "examples": record.stored_examples}.items():
+        examples = dict(record.stored_examples)
+        if "mask" in examples:  # photographs are others' works, and are kept as a picture to look at
+            write_photographs(examples.pop("image"), partial / "photographs.png")
+        for name, tensors in {"weights": weights, "examples": examples}.items():
             if tensors:
                 file = partial / f"{name}.safetensors"
                 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
@@ -328,6 +340,18 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return record
+
+
+def write_photographs(images: torch.Tensor, file: Path) -> None:
+    """Writes images, uint8 (N, 1 or 3, S, S), as a picture of one row."""
+    row = torch.cat(list(images.expand(-1, 3, -1, -1)), dim=2).permute(1, 2, 0)
+    Image.fromarray(row.numpy()).save(file, optimize=True)
+
+
+def read_photographs(file: Path, channels: int) -> torch.Tensor:
+    """Images, uint8 (N, channels, S, S), from a picture of one row."""
+    row = torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1)
+    return torch.stack(row.split(row.shape[1], dim=2))[:, :channels]
 
 
 REMEDY = "choose another folder with out=, --out or S18_RUNS"

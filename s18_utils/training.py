@@ -25,7 +25,7 @@ from s18_utils.fitting import Hardware, SeedResult, describe_surroundings, score
 from s18_utils.records import Record, default_preset
 from s18_utils.report.curves import draw_curves
 from s18_utils.report.origin import describe_origin
-from s18_utils.report.progress import display_message
+from s18_utils.report.progress import Filmstrip, display_message
 from s18_utils.runs import (
     answers,
     discard_folder,
@@ -48,7 +48,8 @@ DRAW: dict[str, Callable[[Record, L.LightningModule, StoreData], dict[str, Figur
     "cvae": s18_utils.cvae.figures.draw_record,
     "classifier": draw_classifier,
 }
-EXAMPLES = {"cvae": 100}  # test images kept with a record, for its pictures and the widgets
+# What is kept of the test split with a record and watched while it trains; classifiers have nothing to show.
+EXAMPLES = {"unet": s18_utils.unet.figures, "cvae": s18_utils.cvae.figures}
 
 
 def train_or_load(
@@ -244,11 +245,10 @@ def train_seeds(
         return module
 
     for seed in range(settings.seed, settings.seed + seeds):
-        batches = build_batches(data, settings, seed)
+        batches, place = build_batches(data, settings, seed), partial / f"seed-{seed}"
+        filmstrip = build_filmstrip(spec.family, batches) if seed == settings.seed else None
         try:
-            results.append(
-                train_seed(build, batches, seed, settings.epochs, spec.title, partial / f"seed-{seed}", hardware)
-            )
+            results.append(train_seed(build, batches, seed, settings.epochs, spec.title, place, hardware, filmstrip))
         except KeyboardInterrupt as error:
             if not results:
                 if str(error):
@@ -258,6 +258,17 @@ def train_seeds(
         if results[-1].interrupted:
             break
     return results
+
+
+def build_filmstrip(family: str, data: StoreData) -> Filmstrip | None:
+    """What keeps snapshots of a family's training; None where there is nothing to see."""
+    if family not in EXAMPLES:
+        return None
+    figures, batch, classes = EXAMPLES[family], EXAMPLES[family].choose_watched(data), data.data.classes
+    return Filmstrip(
+        lambda module: figures.take_snapshot(module, batch),
+        lambda snapshot, epoch: figures.draw_snapshot(batch, snapshot, epoch, classes),
+    )
 
 
 def attach_networks(module: L.LightningModule, networks: dict[str, Record]) -> None:
@@ -320,10 +331,11 @@ def save_record(
         "spread": spread,
         "by_seed": [result.test for result in results],
     }
-    examples = batches.stored_examples(EXAMPLES[family]) if family in EXAMPLES else {}
-    record = Record(folder, metrics, history, examples)
+    module.eval()
+    examples = EXAMPLES[family].choose_examples(module, batches) if family in EXAMPLES else {}
+    record = Record(folder, metrics, history, examples | results[0].snapshots)
     record.__dict__["config"] = config  # not on disk yet, and the figures' titles need it
-    records.write_record(record, config, results[0].weights, DRAW[family](record, module.eval(), batches))
+    records.write_record(record, config, results[0].weights, DRAW[family](record, module, batches))
 
 
 def score_record(record: Record, data: StoreData) -> dict:

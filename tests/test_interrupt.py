@@ -44,6 +44,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(small, tmp_path, monkeypat
     assert equal(weights(resumed), weights(whole))
     assert resumed.metrics["test"] == whole.metrics["test"]
     assert names(tmp_path / "cut") == [name]
+    assert equal(resumed.stored_examples, whole.stored_examples)
+    assert resumed.stored_examples["snapshot_epochs"].tolist() == [0.5 * n for n in range(1, 9)]  # two steps an epoch
 
 
 def test_an_interrupt_keeps_a_usable_record(small, tmp_path, monkeypatch, trained, capsys):

@@ -48,7 +48,7 @@ def test_everything_is_published_and_nothing_is_trained_twice(repository, traine
     assert record.metrics["seeds"] == [0, 1, 2]
     pictures = sorted(str(path.relative_to(repository)) for path in repository.rglob("*.png"))
     assert pictures == [
-        *(f"figures/{NAME}/{name}.png" for name in ("curves", "hardest", "predictions")),
+        *(f"figures/{NAME}/{name}.png" for name in ("curves", "filmstrip", "hardest", "photographs", "predictions")),
         "figures/unets_by_class.png",
         "figures/unets_side_by_side.png",
     ]

@@ -43,9 +43,12 @@ def test_a_run_from_end_to_end(name, tmp_path, capsys):
     assert names(record.folder) == [
         "config.json",
         "curves.png",
+        "examples.safetensors",
+        "filmstrip.png",
         "hardest.png",
         "history.csv",
         "metrics.json",
+        "photographs.png",
         "predictions.png",
         "weights.safetensors",
     ]

@@ -14,20 +14,23 @@ from s18_utils.cvae.module import CVAEModule
 from s18_utils.cvae.plots import draw_matrix, draw_variety
 from s18_utils.cvae.variety import read_images
 from s18_utils.data.batches import StoreData
+from s18_utils.data.store import Batch, to_floats
+from s18_utils.errors import InputError
 from s18_utils.records import Record
 from s18_utils.report.curves import draw_curves
 from s18_utils.report.style import GREY, RIGHT, WRONG, hide_frame, new_figure
 
 GAP = 2  # pixels of an image, between tiles
 LINE = 0.16  # inches, of a caption
-EPOCHS = 12  # of a filmstrip, at most
+EXAMPLES = 100  # test images kept with a record, for its pictures and the widgets
+WATCHED = 10  # classes, of each of which a test image is watched while a model learns
 
 
 def draw_record(record: Record, module: CVAEModule, data: StoreData) -> dict[str, Figure]:
     """The pictures of a conditional VAE's record.
 
     A filmstrip is among them where the record keeps snapshots: in its `stored_examples`, as `snapshots`, what
-    `take_snapshot` gave, uint8 (E, 2, N, C, S, S), and as `snapshot_epochs`, (E,), after which epochs.
+    `take_snapshot` gave, uint8 (E, 2, N, C, S, S), and as `snapshot_epochs`, (E,), after how many epochs.
     """
     figures = {
         "curves": draw_curves(record),
@@ -40,8 +43,7 @@ def draw_record(record: Record, module: CVAEModule, data: StoreData) -> dict[str
         "variety": draw_variety([record]),
     }
     if "snapshots" in record.stored_examples:
-        snapshots, epochs = (record.stored_examples[name] for name in ("snapshots", "snapshot_epochs"))
-        figures["filmstrip"] = draw_filmstrip(record.title(), snapshots, epochs.tolist())
+        figures["filmstrip"] = draw_filmstrip(record)
     return figures
 
 
@@ -172,30 +174,67 @@ def draw_samples(record: Record, module: CVAEModule, count: int = 5) -> Figure:
     return draw_tiles(f"{record.title()}: codes from the prior, one a row, under all labels", tiles, (), names)
 
 
-def take_snapshot(module: CVAEModule, images: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
-    """Images (N, C, S, S) drawn under their own labels and under others, always the same: uint8 (2, N, C, S, S)."""
-    training = module.training
-    module.eval()
-    asked = mismatched_labels(labels, len(module.classes), torch.Generator().manual_seed(seed))
-    drawn = torch.stack([module.swap(images, labels, under) for under in (labels, asked)])
-    module.train(training)
-    return (drawn.cpu() * 255).round().byte()
+def choose_watched(data: StoreData) -> Batch:
+    """The first test image of each class, of ten at most, as a float batch: they are watched while a model learns."""
+    return to_floats(data.test.__getitems__(first_rows(data).tolist()))
 
 
-def draw_filmstrip(title: str, snapshots: Tensor, epochs: Sequence[int]) -> Figure:
-    """What the same images became as training went on, a row an epoch, a dozen of them at most.
+def first_rows(data: StoreData) -> Tensor:
+    """The row numbers of the first test image of each class."""
+    labels = data.test.tensors["label"][data.test.rows]
+    rows = [(labels == number).nonzero()[:1, 0] for number in range(min(WATCHED, len(data.data.classes)))]
+    return torch.cat(rows)
 
-    Args:
-        title: above it.
-        snapshots: uint8 (E, 2, N, C, S, S), as `take_snapshot` gives them.
-        epochs: after which epochs, E numbers.
+
+def choose_examples(module: CVAEModule, data: StoreData) -> Batch:
+    """What a record keeps of the test split, uint8: `image` and `label` of images spread evenly over it, and
+    `watched_image` and `watched_label`, those of `choose_watched`."""
+    watched = data.test.__getitems__(first_rows(data).tolist())
+    return data.stored_examples(EXAMPLES) | {f"watched_{name}": values for name, values in watched.items()}
+
+
+def asked_labels(labels: Tensor, classes: int) -> Tensor:
+    """For each label the one that is half of all classes further, so that ten labels ask for all ten."""
+    return (labels + max(1, classes // 2)) % classes
+
+
+def take_snapshot(module: CVAEModule, batch: Batch) -> Tensor:
+    """A float batch drawn under its own labels and under others, always the same: uint8 (2, N, C, S, S)."""
+    images, labels = (batch[name].to(module.device) for name in ("image", "label"))
+    asked = asked_labels(labels, len(module.classes))
+    drawn = [module.swap(images, labels, under) for under in (labels, asked)]
+    return (torch.stack(drawn).float().cpu() * 255).round().byte()
+
+
+def draw_snapshot(batch: Batch, snapshot: Tensor, epoch: float, classes: Sequence[str]) -> Figure:
+    """A snapshot below the images that it was drawn from."""
+    return draw_strip("The same test images while the model learns", batch, snapshot[None], [epoch], classes)
+
+
+def draw_filmstrip(record: Record) -> Figure:
+    """What the same images became in the course of a record's training, a row a snapshot.
+
+    Raises:
+        InputError: the record keeps no snapshots.
     """
-    chosen = torch.linspace(0, len(epochs) - 1, min(EPOCHS, len(epochs))).round().long().tolist()
-    tiles = [[to_tile(image) for image in (snapshots[row] / 255).flatten(0, 1)] for row in chosen]
-    rows = [f"epoch {epochs[row]}" for row in chosen]
-    count = snapshots.shape[2]
-    figure = draw_tiles(f"{title}: under the true label, and under another one", tiles, rows, tile=0.5)
-    figure.axes[0].axvline(count * (snapshots.shape[-1] + GAP) - GAP / 2 - 0.5, color=GREY, linewidth=1.5)
+    kept = record.stored_examples
+    if "snapshots" not in kept:
+        raise InputError(f"{record.folder} keeps no snapshots: train {record.experiment} again")
+    batch = to_floats({name: kept[f"watched_{name}"] for name in ("image", "label")})
+    title = f"{record.title()}: the same test images while the model learns"
+    return draw_strip(title, batch, kept["snapshots"], kept["snapshot_epochs"].tolist(), record.data["classes"])
+
+
+def draw_strip(title: str, batch: Batch, snapshots: Tensor, epochs: Sequence[float], classes: Sequence[str]) -> Figure:
+    """Images above their snapshots (E, 2, N, C, S, S): left under their own labels, right under the ones asked for."""
+    labels = torch.cat([batch["label"], asked_labels(batch["label"], len(classes))])
+    lines = [torch.cat([batch["image"], batch["image"]]), *(snapshot.flatten(0, 1) / 255 for snapshot in snapshots)]
+    tiles = [[to_tile(image) for image in line] for line in lines]
+    rows = ["input", *(f"epoch {epoch:.3g}" for epoch in epochs)]
+    title = f"{title}, left under the true label, right under another"
+    figure = draw_tiles(title, tiles, rows, [f"as {classes[label]}" for label in labels], tile=0.5)
+    middle = len(batch["label"]) * (snapshots.shape[-1] + GAP) - GAP / 2 - 0.5
+    figure.axes[0].axvline(middle, color=GREY, linewidth=1.5)
     return figure
 
 

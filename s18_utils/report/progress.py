@@ -1,13 +1,17 @@
 """What is shown while a model trains, and the history that is kept of it; of several processes the first one speaks."""
 
+import io
 import math
 import sys
 import time
+from collections.abc import Callable
 from html import escape
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+from matplotlib.figure import Figure
+from torch import Tensor
 
 
 def in_notebook() -> bool:
@@ -101,6 +105,78 @@ class History(L.Callback):
 def scores_of(row: dict) -> dict[str, float]:
     """A history row without what identifies it."""
     return {name: value for name, value in row.items() if name not in ("seed", "epoch", "seconds")}
+
+
+class Filmstrip(L.Callback):
+    """Keeps what a network makes of the same test images as it learns; in a notebook displays it after each epoch.
+
+    Kept is a dozen of moments, the last step among them: ends of epochs, or in a run of fewer than twelve epochs steps.
+    They travel in checkpoints, so that a resumed run has those from before.
+
+    Args:
+        take: a snapshot of the module in evaluation mode, uint8; it draws no random numbers.
+        draw: a picture of a snapshot after so many epochs.
+    """
+
+    MOMENTS = 12
+
+    def __init__(self, take: Callable[[L.LightningModule], Tensor], draw: Callable[[Tensor, float], Figure]):
+        self.take, self.draw = take, draw
+        self.snapshots, self.epochs = [], []
+        self.handle = None  # of the notebook's picture
+
+    @property
+    def content(self) -> dict[str, Tensor]:
+        """`snapshots` (E, …) and `snapshot_epochs` (E,), as a record keeps them; empty if there are none."""
+        if not self.snapshots:
+            return {}
+        return {"snapshots": torch.stack(self.snapshots), "snapshot_epochs": torch.tensor(self.epochs)}
+
+    def state_dict(self) -> dict:
+        return {"snapshots": list(self.snapshots), "epochs": list(self.epochs)}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.snapshots, self.epochs = list(state["snapshots"]), list(state["epochs"])
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        steps = int(trainer.estimated_stepping_batches)
+        self.epoch_steps = steps / trainer.max_epochs
+        unit = self.epoch_steps if trainer.max_epochs >= self.MOMENTS else 1
+        moments = torch.linspace(0, steps / unit, self.MOMENTS + 1)[1:].round() * unit
+        self.moments = set(moments.round().long().tolist()) - {0}
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs, batch, batch_idx: int) -> None:
+        if trainer.global_step in self.moments:
+            self.snapshots.append(self.take_snapshot(module))
+            self.epochs.append(trainer.global_step / self.epoch_steps)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if in_notebook():
+            self.display_snapshot(self.take_snapshot(module), trainer.current_epoch + 1)
+
+    def take_snapshot(self, module: L.LightningModule) -> Tensor:
+        """A snapshot of a module in training, by `take`, which sees it in evaluation mode."""
+        module.eval()
+        try:
+            return self.take(module)
+        finally:
+            module.train()
+
+    @rank_zero_only
+    def display_snapshot(self, snapshot: Tensor, epoch: int) -> None:
+        """Puts the picture of a snapshot in the place of the one before."""
+        from IPython.display import display
+
+        file = io.BytesIO()
+        figure = self.draw(snapshot, epoch)
+        figure.savefig(file, format="png")
+        text = f"The same test images after epoch {epoch}"
+        about = {"image/png": {"alt": text, "width": round(100 * figure.get_figwidth())}}
+        content = {"image/png": file.getvalue(), "text/plain": text}
+        if self.handle is None:
+            self.handle = display(content, raw=True, metadata=about, display_id=True)
+        else:
+            self.handle.update(content, raw=True, metadata=about)
 
 
 class FiniteLoss(L.Callback):

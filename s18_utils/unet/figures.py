@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics.functional.segmentation import mean_iou
 
 from s18_utils.data.batches import StoreData
-from s18_utils.data.store import to_floats
+from s18_utils.data.store import Batch, to_floats
 from s18_utils.device import autocast, device
 from s18_utils.errors import InputError
 from s18_utils.records import Record
@@ -25,6 +25,7 @@ from s18_utils.unet.module import UNetModule
 from s18_utils.unet.overlay import BACKGROUND, BORDER, class_colours, draw_overlay
 
 TILE = 256  # least side of a picture in a figure, in pixels, so that outlines are finer than the mask's pixels
+WATCHED = 6  # test images that are watched while a network learns
 COARSE = 0xF8  # five bits of a colour are enough for small pictures, and halve the file
 ERROR_COLOURS = (VERMILION, SKY, GREEN, BLUE)
 
@@ -42,20 +43,52 @@ class Line(NamedTuple):
 def draw_record(record: Record, module: UNetModule, data: StoreData) -> dict[str, Figure]:
     """The pictures of a UNet's record.
 
-    A filmstrip is among them where the record's `stored_examples` hold `snapshots`, the masks of the images
-    `data.examples(N)` in the course of the training, uint8 (E, N, H, W), and their `snapshot_epochs`, (E,).
+    A filmstrip is among them where the record keeps snapshots: in its `stored_examples`, as `snapshots`, what
+    `take_snapshot` gave, uint8 (E, N, H, W), and as `snapshot_epochs`, (E,), after how many epochs.
     """
-    scores = score_images(module, data)
+    scores = record.stored_examples.get("image_iou")
+    if scores is None or len(scores) != len(data.test):  # of an older record, or the data at hand are others
+        scores = score_images(module, data)
     figures = {
         "curves": draw_curves(record),
         "predictions": draw_predictions(record, module, data, scores),
         "hardest": draw_hardest(record, module, data, scores),
     }
     if "snapshots" in record.stored_examples:
-        masks, epochs = record.stored_examples["snapshots"], record.stored_examples["snapshot_epochs"].tolist()
-        batch, classes = data.examples(masks.shape[1]), data.data.classes
-        figures["filmstrip"] = draw_filmstrip(batch["image"], masks, epochs, classes, batch["mask"], record.title())
+        figures["filmstrip"] = draw_filmstrip(record)
     return figures
+
+
+def choose_watched(data: StoreData) -> Batch:
+    """The test images that are watched while a network learns, as a float batch: spread evenly over the split."""
+    return data.examples(WATCHED)
+
+
+def choose_examples(module: torch.nn.Module, data: StoreData) -> Batch:
+    """What a record keeps of the test split: the photographs that its figures show, and how hard each one is.
+
+    `image`, uint8 (12, C, S, S), and `mask`, uint8 (12, S, S), are those of `choose_watched`, then those of
+    `draw_predictions`; `image_iou`, float (N,), is what `score_images` gave for the whole split.
+    """
+    scores = score_images(module, data)
+    watched, shown = data.stored_examples(WATCHED), torch.cat(list(pick_rows(scores).values()))
+    kept = data.test.__getitems__(shown.tolist())
+    return {name: torch.cat([watched[name], kept[name]]) for name in watched} | {"image_iou": scores}
+
+
+@torch.no_grad()
+def take_snapshot(module: UNetModule, batch: Batch) -> Tensor:
+    """The masks of a float batch, uint8 (N, H, W); as of `UNetModule.predict`, but of a network that learned nothing
+    too."""
+    with autocast():
+        return module(batch["image"].to(module.device)).argmax(1).byte().cpu()
+
+
+def draw_snapshot(batch: Batch, snapshot: Tensor, epoch: float, classes: Sequence[str]) -> Figure:
+    """A snapshot's masks below the true ones."""
+    images = batch["image"]
+    lines = [Line("truth", images, batch["mask"]), Line(f"after epoch {epoch:.3g}", images, snapshot.long())]
+    return draw_lines(lines, "The same test images while the network learns", classes)
 
 
 def score_images(module: torch.nn.Module, data: StoreData) -> Tensor:
@@ -78,11 +111,16 @@ def score_images(module: torch.nn.Module, data: StoreData) -> Tensor:
 def draw_predictions(record: Record, module: torch.nn.Module, data: StoreData, scores: Tensor | None = None) -> Figure:
     """Truth, prediction and errors of the two easiest, the two median and the two hardest test images."""
     scores = score_images(module, data) if scores is None else scores
-    order, middle = scores.argsort(descending=True, stable=True), max(0, len(scores) // 2 - 1)
-    picks = {"easiest": order[:2], "median": order[middle : middle + 2], "hardest": order[-2:]}
+    picks = pick_rows(scores)
     captions = [f"{name}, mIoU {scores[row]:.2f}" for name, rows in picks.items() for row in rows]
     rule = f"Of {len(scores):,} test images the two with the highest, the median and the lowest mean IoU"
     return compare_with_truth(f"{record.title()}\n{rule}", module, data, torch.cat(list(picks.values())), captions)
+
+
+def pick_rows(scores: Tensor) -> dict[str, Tensor]:
+    """The row numbers of the two easiest, the two median and the two hardest images."""
+    order, middle = scores.argsort(descending=True, stable=True), max(0, len(scores) // 2 - 1)
+    return {"easiest": order[:2], "median": order[middle : middle + 2], "hardest": order[-2:]}
 
 
 def draw_hardest(
@@ -161,25 +199,20 @@ def compare_by_class(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def draw_filmstrip(
-    images: Tensor,
-    masks_by_epoch: Tensor | Sequence[Tensor],
-    epochs: Sequence[int],
-    classes: Sequence[str],
-    truth: Tensor | None = None,
-    title: str = "The same images while the network learns",
-) -> Figure:
-    """Predicted masks of the same images over the epochs of a training; a column an epoch.
+def draw_filmstrip(record: Record) -> Figure:
+    """Masks of the same test images in the course of a record's training, a column a snapshot, then the true ones.
 
-    Args:
-        images: float (N, C, H, W) in [0, 1].
-        masks_by_epoch: integer (N, H, W) for each epoch.
-        epochs: their numbers.
-        classes: names of the classes.
-        truth: the true masks, as a last column.
+    Raises:
+        InputError: the record keeps no snapshots.
     """
-    columns = [(f"epoch {epoch}", masks) for epoch, masks in zip(epochs, masks_by_epoch, strict=True)]
-    columns += [("truth", truth)] if truth is not None else []
+    if "snapshots" not in record.stored_examples:
+        raise InputError(f"{record.folder} keeps no snapshots: train {record.experiment} again")
+    snapshots, classes = record.stored_examples["snapshots"].long(), record.data["classes"]
+    batch = record.examples(snapshots.shape[1])
+    images, epochs = batch["image"], record.stored_examples["snapshot_epochs"].tolist()
+    columns = [(f"epoch {epoch:.3g}", masks) for epoch, masks in zip(epochs, snapshots, strict=True)]
+    columns.append(("truth", batch["mask"]))
+    title = f"{record.title()}: the same test images while the network learns"
     size = {"width": 0.75 * len(columns) + 0.1, "height": 0.75 * len(images) + 0.8}
     figure, axes = new_figure(title, len(images), len(columns), **size)
     for column, (name, masks) in zip(axes.T, columns, strict=True):

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from s18_utils.cvae import drawing, figures, plots
 from s18_utils.cvae.variety import PAINTERS, SCORES
 from s18_utils.data.batches import StoreData
+from s18_utils.errors import InputError
 from s18_utils.records import Record
 from s18_utils.report.style import GREY, RIGHT, WRONG
 
@@ -190,28 +191,27 @@ def test_samples_have_a_code_a_row_and_a_label_a_column():
         assert [picture.max() for picture in drawn] == pytest.approx([code.item()] * 10)
 
 
-def test_the_filmstrip_has_a_row_an_epoch_and_a_dozen_at_most(monkeypatch):
-    module, batch = module_of(Painter()), band_data().examples(10)
-    module.train()
-    snapshot = figures.take_snapshot(module, batch["image"], batch["label"])
-    assert module.training
-    assert snapshot.shape == (2, 10, 1, 28, 28)
-    assert snapshot.dtype == torch.uint8
+def test_the_filmstrip_has_a_row_for_each_snapshot_below_the_inputs():
+    module, data = module_of(Painter()), band_data()
+    batch = figures.choose_watched(data)
+    assert batch["label"].tolist() == list(range(10))
+    assert torch.equal(batch["image"], data.examples(40)["image"][:10])  # the first of each class
+    snapshot = figures.take_snapshot(module, batch)
+    assert (snapshot.shape, snapshot.dtype) == ((2, 10, 1, 28, 28), torch.uint8)
     labels = [row_of_light(picture[0].numpy()) for picture in snapshot.flatten(0, 1)]
-    assert labels[:10] == batch["label"].tolist()
-    assert all(asked != true for asked, true in zip(labels[10:], labels[:10], strict=True))
-    assert torch.equal(figures.take_snapshot(module, batch["image"], batch["label"]), snapshot)
-    epochs = list(range(1, 31))
-    figure = figures.draw_filmstrip("title", torch.stack([snapshot * (epoch > 15) for epoch in epochs]), epochs)
-    rows = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
-    assert (len(rows), rows[0], rows[-1]) == (12, "epoch 1", "epoch 30")
-    assert tile(figure, 0, 0).max() == 0
-    np.testing.assert_array_equal(tile(figure, 11, 13)[:, :, 0] * 255, snapshot[1, 3, 0])
-    kept = {"snapshots": snapshot.unsqueeze(0), "snapshot_epochs": torch.tensor([3])}
+    assert labels == [*range(10), 5, 6, 7, 8, 9, 0, 1, 2, 3, 4]
     record = record_of()
-    monkeypatch.setattr(Record, "examples", lambda record, count: band_data().examples(count))
+    with pytest.raises(InputError, match="keeps no snapshots: train"):
+        figures.draw_filmstrip(record)
+    record.stored_examples.update(figures.choose_examples(module, data))
+    kept = {"snapshots": torch.stack([0 * snapshot, snapshot]), "snapshot_epochs": torch.tensor([0.5, 3.0])}
     record.stored_examples.update(kept)
-    assert "filmstrip" in figures.draw_record(record, module.eval(), band_data())
+    figure = figures.draw_record(record, module.eval(), data)["filmstrip"]
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["input", "epoch 0.5", "epoch 3"]
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()][9:11] == ["as 9", "as 5"]
+    np.testing.assert_allclose(tile(figure, 0, 13)[:, :, 0], batch["image"][3, 0])
+    assert tile(figure, 1, 0).max() == 0
+    np.testing.assert_allclose(tile(figure, 2, 13)[:, :, 0] * 255, snapshot[1, 3, 0])
 
 
 def test_the_matrix_shows_percentages_names_the_worst_pairs_and_never_agreement_alone():

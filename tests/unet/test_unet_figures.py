@@ -126,18 +126,48 @@ def test_the_pictures_of_a_record(classes):
     assert not module.training
 
 
+def test_what_a_record_keeps_of_the_test_split():
+    kept = figures.choose_examples(IsRightAtTheTop(), build_data(size=18))
+    # Six spread evenly over twelve images, then the easiest, the median and the hardest: an image is its number.
+    assert kept["image"][:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8, 11, 11, 10, 6, 5, 1, 0]
+    assert kept["mask"][:, 0, 0].tolist() == [0, 2, 1, 0, 2, 2, 2, 1, 0, 2, 1, 0]
+    torch.testing.assert_close(kept["image_iou"], figures.score_images(IsRightAtTheTop(), build_data(size=18)))
+
+
+def test_kept_scores_choose_the_images_without_the_network():
+    def hardest(scores: torch.Tensor) -> str:
+        record = record_of(stored_examples={"image_iou": scores})
+        return captions(figures.draw_record(record, build_module(), build_data())["hardest"])[0]
+
+    assert hardest(torch.full((12,), 0.95)) == "mIoU 0.95"
+    assert hardest(torch.full((3,), 0.95)) != "mIoU 0.95"  # of a test split that is not at hand
+
+
 def test_a_filmstrip_where_there_are_snapshots():
+    data = build_data()
     masks = torch.stack([torch.full((6, 16, 16), index % 3, dtype=torch.uint8) for index in range(4)])
-    record = record_of(stored_examples={"snapshots": masks, "snapshot_epochs": torch.tensor([1, 2, 5, 9])})
-    figure = figures.draw_record(record, build_module(), build_data())["filmstrip"]
+    kept = figures.choose_examples(IsRightAtTheTop(), data)
+    kept |= {"snapshots": masks, "snapshot_epochs": torch.tensor([0.25, 2, 5, 9])}
+    figure = figures.draw_record(record_of(stored_examples=kept), build_module(), data)["filmstrip"]
     assert [axis.get_title() for axis in figure.axes if axis.get_title()] == [
-        *("epoch 1", "epoch 2", "epoch 5", "epoch 9", "truth"),
+        *("epoch 0.25", "epoch 2", "epoch 5", "epoch 9", "truth"),
     ]
     strip = pictures(figure)
     assert strip.shape[:2] == (6, 5)
     np.testing.assert_array_equal(strip[0, 0], strip[0, 3])  # masks of class 0 both
     assert not np.array_equal(strip[0, 0], strip[0, 1])
     assert "synthetic" in read_title(figure)
+    with pytest.raises(InputError, match="keeps no snapshots: train"):
+        figures.draw_filmstrip(record_of())
+
+
+def test_a_snapshot_stands_below_the_truth():
+    batch, module = figures.choose_watched(build_data()), build_module()
+    snapshot = figures.take_snapshot(module, batch)
+    assert (snapshot.shape, snapshot.dtype) == ((6, 16, 16), torch.uint8)
+    assert torch.equal(snapshot.long(), module.predict(batch["image"]))
+    figure = figures.draw_snapshot(batch, snapshot, 3, CLASSES)
+    assert [axis.get_ylabel() for axis in figure.axes[::6]] == ["truth", "after epoch 3"]
 
 
 def test_a_line_for_each_record_with_weights():

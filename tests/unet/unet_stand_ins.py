@@ -6,6 +6,7 @@ import torch
 
 from s18_utils.data.batches import StoreData
 from s18_utils.data.store import DataSet
+from s18_utils.records import Record
 from s18_utils.settings import UNetSettings
 from s18_utils.unet.model import UNet
 from s18_utils.unet.module import UNetModule
@@ -83,11 +84,18 @@ class StandInRecord:
 
     @property
     def data(self) -> dict:
-        return {"size": self.size, "fingerprint": self.fingerprint, "classes": CLASSES}
+        return {"channels": 3, "size": self.size, "fingerprint": self.fingerprint, "classes": CLASSES}
 
     @property
     def has_weights(self) -> bool:
         return self.module is not None
+
+    @property
+    def folder(self) -> str:
+        return self.name
+
+    experiment = folder
+    examples = Record.examples
 
     def model(self) -> UNetModule:
         return self.module
