@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from s18_utils.data.pictures import ORIENTATION, open_image, read_picture, resize_picture
+from s18_utils.data.pictures import open_image, read_picture, resize_picture, turn_upright
 from s18_utils.data.sources import list_folders
 from s18_utils.data.store import Tensors
 from s18_utils.errors import InputError
@@ -20,8 +20,8 @@ SPLIT_NAMES = {
     "train": ("train", "training", "trainset", "trainingset"),
     "test": ("test", "testing", "testset", "val", "valid", "validation"),  # the first that there is
 }
-GREY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")
 
+Colour = tuple[int, int, int]
 Listed = dict[str, list[tuple[Path, int]]]  # by split, images with the numbers of their classes
 
 
@@ -30,7 +30,7 @@ class Mask(NamedTuple):
 
     values: np.ndarray
     numbers: list[int]
-    colours: dict[int, tuple[int, int, int]]
+    colours: dict[int, Colour]
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -77,48 +77,16 @@ def read_mask(file: Path) -> Mask:
     numbers = np.bincount(values.ravel()).nonzero()[0] if values.itemsize == 1 else np.unique(values).astype(int)
     colours = {}
     if image.mode == "P":
-        palette = dict(enumerate(np.array(image.getpalette("RGB")).reshape(-1, 3).tolist()))
-        colours = {number: tuple(palette.get(number, (0, 0, 0))) for number in numbers.tolist()}
+        palette = np.resize(np.array(image.getpalette("RGB"), int), (256, 3))
+        colours = {number: tuple(palette[number].tolist()) for number in numbers.tolist()}
     return Mask(values.astype(np.int32), numbers.tolist(), colours)
 
 
-def read_pair(image_file: Path, mask_file: Path, size: int) -> tuple[Tensor, Mask]:
-    """A photograph, uint8 (3, size, size), and its mask, (size, size), both squeezed to that size.
+def read_pairs(pairs: Sequence[tuple[Path, Path]], size: int, allowed: set[int] | None = None) -> tuple[Tensor, Tensor]:
+    """Images, uint8 (N, 3, size, size), and their masks, int32 (N, size, size), squeezed to that size.
 
-    The photograph is turned as its orientation tag says, unless the mask fits it unturned alone. It is resized with
-    antialiased bilinear filtering. The mask takes the nearest pixel: filtering would blend classes 0 and 2 into 1.
-    """
-    image, mask = open_file(image_file), read_mask(mask_file)
-    height, width = mask.values.shape
-    try:
-        tag = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # a picture with a broken tag is a picture
-        tag = 1
-    upright = image.size[::-1] if tag in (5, 6, 7, 8) else image.size
-    if upright != (width, height) and image.size == (width, height):
-        image.getexif()[ORIENTATION] = 1  # the mask was drawn on the photograph as it lies in the file
-    elif upright != (width, height):
-        turned = " (turned as its orientation tag says)" if tag != 1 else ""
-        raise InputError(
-            f"{image_file} is {upright[0]}×{upright[1]}{turned} and {mask_file.name} {width}×{height}: "
-            "replace them by a pair of one size"
-        )
-    values = np.array(Image.fromarray(mask.values).resize((size, size), Image.Resampling.NEAREST))
-    return torch.from_numpy(convert(image, image_file, size)).permute(2, 0, 1), mask._replace(values=values)
-
-
-def convert(image: Image.Image, file: Path, size: int) -> np.ndarray:
-    """An image as upright RGB squeezed into a square, uint8 (size, size, 3); the file is named where that can't be."""
-    try:
-        return np.array(resize_picture(read_picture(image), size))
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from error
-
-
-def read_pairs(
-    pairs: Sequence[tuple[Path, Path]], size: int, allowed: set[int] | None = None
-) -> tuple[Tensor, Tensor, list[list[int]]]:
-    """Images, uint8 (N, 3, size, size), their masks, int32 (N, size, size), and the numbers that each mask holds.
+    Photographs are resized with antialiased bilinear filtering. A mask takes the nearest pixel: filtering would blend
+    classes 0 and 2 into 1.
 
     Args:
         pairs: files of an image and its mask.
@@ -126,23 +94,67 @@ def read_pairs(
         allowed: the numbers that masks may hold, where that is known.
 
     Raises:
-        InputError: a file can't be read or does not fit the other; or the masks' palettes contradict each other.
+        InputError: a file can't be read or does not fit the other; a number that is not allowed; or masks whose
+            palettes contradict each other.
     """
-    images, masks = zip(*decode_all(lambda pair: read_pair(*pair, size), pairs), strict=True)
+
+    def read_pair(pair: tuple[Path, Path]) -> tuple[np.ndarray, Mask]:
+        mask = read_mask(pair[1])
+        picture = read_photograph(*pair, mask.values.shape[::-1])
+        values = np.array(Image.fromarray(mask.values).resize((size, size), Image.Resampling.NEAREST))
+        return np.array(resize_picture(picture, size)), mask._replace(values=values)
+
+    images, masks = zip(*decode_all(read_pair, pairs), strict=True)
     masks = apply_palettes(masks, [file for _, file in pairs], allowed)
+    for mask, (_, file) in zip(masks, pairs, strict=True):
+        if allowed and not set(mask.numbers) <= allowed:
+            raise InputError(
+                f"{file} holds values outside {min(allowed)}–{max(allowed)}: save it with one number a class"
+            )
     values = torch.from_numpy(np.stack([mask.values for mask in masks]))
-    return torch.stack(images), values, [mask.numbers for mask in masks]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), values
 
 
-def apply_palettes(masks: Sequence[Mask], files: Sequence[Path], allowed: set[int] | None) -> list[Mask]:
+def read_photograph(file: Path, mask_file: Path, size: tuple[int, int]) -> Image.Image:
+    """A photograph as RGB as a mask of that width and height shows it: upright, else as it lies in its file."""
+    image = open_file(file)
+    upright = turn_upright(image)
+    if size not in (upright.size, image.size):
+        turned = " (turned as its orientation tag says)" if upright.size != image.size else ""
+        raise InputError(
+            f"{file} is {upright.width}×{upright.height}{turned} and {mask_file.name} {size[0]}×{size[1]}: "
+            "replace them by a pair of one size"
+        )
+    return to_rgb(upright if upright.size == size else image, file)
+
+
+def to_rgb(image: Image.Image, file: Path) -> Image.Image:
+    """A decoded image as RGB, not turned; the file is named where that can't be."""
+    try:
+        return read_picture(image, upright=False)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+def apply_palettes(masks: Sequence[Mask], files: Sequence[Path], allowed: set[int] | None) -> Sequence[Mask]:
     """The masks with the numbers that their palettes say, where they do.
 
     A palette of greys says the numbers itself: programs that pack images put them in any order. A palette in colour, or
     of greys that masks may not hold, is for the eye, and the indices are the numbers, if all masks agree on it.
     """
-    if all(are_numbers(mask.colours, allowed) for mask in masks):
+
+    def are_numbers(colours: dict[int, Colour]) -> bool:
+        greys = {red for red, green, blue in colours.values() if red == green == blue}
+        return len(greys) == len(colours) and (allowed is None or greys <= allowed)
+
+    def apply_greys(mask: Mask) -> Mask:
+        grey = np.zeros(256, np.int32)
+        grey[list(mask.colours)] = [red for red, _, _ in mask.colours.values()]
+        return Mask(grey[mask.values], grey[mask.numbers].tolist(), {})
+
+    if all(are_numbers(mask.colours) for mask in masks):
         return [apply_greys(mask) if mask.colours else mask for mask in masks]
-    seen: dict[int, tuple[tuple, Path]] = {}
+    seen: dict[int, tuple[Colour, Path]] = {}
     for mask, file in zip(masks, files, strict=True):
         for index, colour in mask.colours.items():
             known, first = seen.setdefault(index, (colour, file))
@@ -151,20 +163,7 @@ def apply_palettes(masks: Sequence[Mask], files: Sequence[Path], allowed: set[in
                     f"the number {index} is {colour} in the palette of {file} and {known} in that of {first.name}: "
                     "save all masks with one palette, or in grey"
                 )
-    return list(masks)
-
-
-def apply_greys(mask: Mask) -> Mask:
-    """A mask's indices replaced by the greys of its palette."""
-    grey = np.zeros(256, np.int32)
-    grey[list(mask.colours)] = [red for red, _, _ in mask.colours.values()]
-    return Mask(grey[mask.values], grey[mask.numbers].tolist(), {})
-
-
-def are_numbers(colours: dict[int, tuple[int, int, int]], allowed: set[int] | None) -> bool:
-    """Whether colours are greys, all different, that masks may hold; also where there are none."""
-    greys = {red for red, green, blue in colours.values() if red == green == blue}
-    return len(greys) == len(colours) and (allowed is None or greys <= allowed)
+    return masks
 
 
 def split_folders(root: Path) -> dict[str, Path]:
@@ -213,9 +212,8 @@ def read_labelled(listed: Listed, size: int | None, channels: int | None = None)
             raise InputError(
                 f"{item[0]} is {image.width}×{image.height} and not {side}×{side}: choose a size, or resize the images"
             )
-        pixels = convert(image, item[0], side)
-        grey = image.mode in GREY_MODES or (pixels == pixels[..., :1]).all()
-        return pixels[..., :1] if grey else pixels
+        pixels = np.array(resize_picture(to_rgb(turn_upright(image), item[0]), side))
+        return pixels[..., :1] if (pixels == pixels[..., :1]).all() else pixels
 
     images = decode_all(decode, [item for items in listed.values() for item in items])
     most = max(image.shape[2] for image in images)

@@ -91,8 +91,8 @@ def read_masks(folder: Path, size: int | None) -> tuple[Tensors, list[str]]:
     """Both splits of images with masks; and the names of the classes, in the order of the numbers in the masks."""
     if size is None:
         raise InputError(f"the images in {folder} may be of many sizes: say how many pixels wide they should be")
-    images, masks, held = image_files.read_pairs(list_pairs(folder), size)
-    numbers = sorted(set().union(*held))
+    images, masks = image_files.read_pairs(list_pairs(folder), size)
+    numbers = masks.unique().tolist()
     if len(numbers) > MOST_CLASSES:
         raise InputError(
             f"the masks in {folder} hold {len(numbers)} different numbers, and {MOST_CLASSES} classes are possible: "

@@ -7,7 +7,6 @@ Read from its four files, in torchvision's layout (`MNIST/raw`) or any folder; o
 from pathlib import Path
 
 import numpy as np
-import pyarrow.csv
 import torchvision.datasets
 
 from s18_utils.data import labelled, synthetic
@@ -88,15 +87,12 @@ def read(root: Path, size: int = SIZE) -> Tensors:
 
 
 def read_csv(file: Path) -> list[labelled.Named]:
-    """Images, uint8 (N, 28, 28), and labels (N,): a row is a label and 784 pixels."""
+    """Images, uint8 (N, 28, 28), and labels (N,): a row is a label and 784 pixels, after a line of names or none."""
     try:
-        with file.open("rb") as lines:
-            named = not lines.readline(5).split(b",")[0].strip().isdigit()  # a first line of column names
-        options = pyarrow.csv.ReadOptions(autogenerate_column_names=True, skip_rows=int(named))
-        columns = np.stack([column.to_numpy() for column in pyarrow.csv.read_csv(file, options).columns])
-        labels, pixels = columns[0], columns[1:].T.reshape(-1, SIZE, SIZE)
-        if columns.dtype.kind != "i" or pixels.min() < 0 or pixels.max() > 255:
-            raise ValueError("other numbers")
+        with file.open(encoding="utf-8-sig") as lines:
+            named = not lines.read(1).isdigit()
+            lines.seek(0)
+            rows = np.loadtxt(lines, np.uint8, delimiter=",", skiprows=int(named), ndmin=2)
+        return [(rows[:, 1:].reshape(-1, SIZE, SIZE), str(file)), (rows[:, 0], str(file))]
     except labelled.UNREADABLE as error:
         raise InputError(f"can't read {file}, its rows are not a label and 784 pixels, 0 to 255: replace it") from error
-    return [(pixels.astype(np.uint8), str(file)), (labels, str(file))]

@@ -3,48 +3,40 @@
 import io
 import os
 import re
-import threading
-import warnings
-from contextlib import contextmanager
 
 import numpy as np
 import torch
-from PIL import Image, ImageStat
-from PIL.Image import Transpose
+from PIL import Image, ImageOps, ImageStat
 from torch import Tensor
 
 from s18_utils.errors import InputError, local_path
 
-MAX_BYTES = 100 * 1000**2
 MAX_PIXELS = 178_956_970  # what Pillow decodes at most, whatever its own limit is set to
 CHANNELS = (1, 3, 4)
 TOLERANCE = 1e-3  # beyond [0, 1]: a quarter of the step between two of 256 values
 # Pillow knows others, some of which start a program, or take any bytes for theirs; and may be built without these.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM", "ICO")
-ORIENTATION = 0x0112  # the tag of a camera that was turned, and what turns its picture upright
-TURNS = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE}
-TURNS |= {6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90}
 DIGIT_SIZE = 28
 DIGIT_BOX = 20  # pixels: the longest side of a digit
 GRAIN = 0.2  # what differs from the paper by less than this share of the strongest stroke is paper, not ink
 FAINT = 25  # and so is what differs by less than this, of 255
-LOCK = threading.Lock()  # Python's list of what warnings to ignore is one for all threads
 
 
-def read_picture(thing) -> Image.Image:
-    """A picture as RGB, upright as its orientation tag says, at its own size, at least 2×2 pixels.
+def read_picture(thing, upright: bool = True) -> Image.Image:
+    """A picture as RGB, at its own size, at least 2×2 pixels.
 
     Grey, palette, CMYK and 1-bit pictures are converted, 16 bits scaled to 8, transparency laid on white paper. Of an
     animated file the first frame is taken.
 
     Args:
-        thing: a path, a file's bytes, a file opened in binary mode (read from where it stands), a Pillow image, or a
-            NumPy array or tensor of shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels: bool, uint8, uint16,
-            or floats in [0, 1]. Where both orders fit, an array's channels are last and a tensor's first.
+        thing: a path, a file's bytes, a file opened in binary mode, a Pillow image, or a NumPy array or tensor of shape
+            (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels: bool, uint8, uint16, or floats in [0, 1]. Where both
+            orders fit, an array's channels are last and a tensor's first.
+        upright: turn it as its orientation tag says, not leave it as it lies in the file.
 
     Raises:
-        InputError: it is no picture, damaged, too small, above 100 MB or 179 million pixels, or its values do not say
-            plainly what they mean.
+        InputError: it is no picture, damaged, too small, above 179 million pixels, or its values do not say plainly
+            what they mean.
     """
     if isinstance(thing, np.ndarray | Tensor):
         image, name = image_from_array(thing), "this array"
@@ -58,78 +50,44 @@ def read_picture(thing) -> Image.Image:
     # Pillow's readers raise whatever a damaged file makes them stumble over.
     except Exception as error:
         raise InputError(f"{name} is cut short or damaged: save or download it again") from error
-    picture = convert_to_rgb(image, name)
+    return convert_to_rgb(turn_upright(image) if upright else image, name)
+
+
+def turn_upright(image: Image.Image) -> Image.Image:
+    """A copy, turned as its orientation tag says."""
     try:
-        with without_warnings():
-            turn = TURNS.get(image.getexif().get(ORIENTATION))
+        return ImageOps.exif_transpose(image)
     except Exception:  # a picture with a broken tag is a picture
-        turn = None
-    if turn is not None:
-        picture = picture.transpose(turn)
-    picture.info.clear()  # it is upright now: with its tag it would be turned once more
-    return picture
-
-
-@contextmanager
-def without_warnings():
-    """Ignores Pillow's warnings: of half as many pixels as it refuses, and of damaged tags."""
-    with LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+        return image
 
 
 def open_image(thing) -> tuple[Image.Image, str]:
     """The picture in a file, its bytes or at its path, not yet decoded, and what to call it in a message."""
-    content, name = read_content(thing)
-    Image.init()
-    try:
-        with without_warnings():
-            return Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in Image.OPEN]), name
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{name} has more than 179 million pixels: make the picture smaller") from error
-    except Exception as error:
-        reason, remedy = "can't be read as a picture", "give a whole JPEG, PNG or WebP"
-        if b"<svg" in content[:4096].lower():
-            reason, remedy = "is an SVG, which holds no pixels", "export it as a PNG"
-        elif content[4:12] in (b"ftypheic", b"ftypheix", b"ftypheif", b"ftyphevc", b"ftypmif1", b"ftypmsf1"):
-            reason, remedy = "is in Apple's HEIC format", "save it as a JPEG"
-        raise InputError(f"{name} {reason}: {remedy}") from error
-
-
-def read_content(thing) -> tuple[bytes, str]:
-    """A file's bytes, and what to call it in a message; `thing` as in `read_picture`."""
     name = "this file"
+    if isinstance(thing, str | os.PathLike):
+        text = os.fsdecode(thing)
+        name = text if len(text) < 1000 and text.isprintable() else ascii(text[:100])
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):
+            raise InputError(f"{name} is an address, no path: download the picture first")
+    elif not isinstance(thing, bytes | bytearray | memoryview) and not hasattr(thing, "read"):
+        raise InputError(
+            f"something of type {type(thing).__name__} is no picture: "
+            "give a path, bytes, an open file, a Pillow image, an array or a tensor"
+        )
+    Image.init()
+    formats = [each for each in FORMATS if each in Image.OPEN]
     try:
         if isinstance(thing, str | os.PathLike):
-            text = os.fsdecode(thing)
-            name = text if len(text) < 1000 and text.isprintable() else ascii(text[:100])
-            if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):
-                raise InputError(f"{name} is an address, no path: download the picture first")
-            if not local_path(text).is_file():
-                raise InputError(f"there is no file {name}: check the path")
-            with local_path(text).open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-        elif isinstance(thing, bytes | bytearray | memoryview):
-            content = thing if memoryview(thing).nbytes > MAX_BYTES else bytes(thing)
-        elif hasattr(thing, "read"):
-            content = thing.read(MAX_BYTES + 1)
+            file = local_path(text)
         else:
-            raise InputError(
-                f"something of type {type(thing).__name__} is no picture: "
-                "give a path, bytes, an open file, a Pillow image, an array or a tensor"
-            )
-        if not isinstance(content, bytes | bytearray | memoryview):
-            raise InputError(f"{name} gives {type(content).__name__} instead of bytes: open it with mode 'rb'")
-        length = memoryview(content).nbytes
-    except InputError:
-        raise
-    except Exception as error:  # files that are no files, and objects that only look like them
-        raise InputError(f"{name} can't be read ({type(error).__name__}): check that it is there and open") from error
-    if length > MAX_BYTES:
-        raise InputError(f"{name} is larger than 100 MB: make the picture smaller")
-    if not length:
-        raise InputError(f"{name} is empty, or was read to its end: give a picture, from its start")
-    return bytes(content), name
+            file = thing if hasattr(thing, "read") else io.BytesIO(thing)
+        return Image.open(file, formats=formats), name
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(f"there is no file {name}: check the path") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name} has more than 179 million pixels: make the picture smaller") from error
+    except Exception as error:  # no picture, and files and objects that only look like files
+        raise InputError(f"{name} can't be read as a picture: save it as a JPEG, PNG or WebP") from error
 
 
 def check_size(width: int, height: int, name: str) -> None:
@@ -158,53 +116,41 @@ def convert_to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 def image_from_array(array: np.ndarray | Tensor) -> Image.Image:
     """An array or tensor as a picture in grey, RGB or RGBA; see `read_picture` for what it may be."""
-    shape = tuple(array.shape)
+    channels_first = isinstance(array, Tensor)
+    if channels_first:
+        try:
+            array = array.detach().cpu()
+            array = (array.float() if array.is_floating_point() else array).numpy()
+        except Exception as error:  # sparse, or without memory behind it
+            raise InputError(f"this tensor can't be read ({type(error).__name__}): give a plain, dense one") from error
+    shape = array.shape
     if len(shape) == 4:
         raise InputError(f"an array of shape {shape} is a batch: give one picture at a time, such as batch[0]")
     first, last = (len(shape) == 3 and shape[axis] in CHANNELS for axis in (0, -1))
     if len(shape) != 2 and not first and not last:
         raise InputError(f"an array of shape {shape} is no picture: give (H, W), (H, W, C) or (C, H, W), C 1, 3 or 4")
-    first = first and (isinstance(array, Tensor) or not last)
-    height, width = shape[1:] if first else shape[:2]
-    check_size(width, height, "this array")
-    kind = str(getattr(array.dtype, "name", array.dtype)).removeprefix("torch.")
-    if not re.fullmatch(r"bool|uint8|uint16|b?float\d.*", kind):
-        raise InputError(f"an array of {kind} is no picture: give uint8 (0 to 255), or floats from 0 to 1")
-    try:
-        if isinstance(array, Tensor):
-            array = array.detach().cpu()
-            array = (array.float() if array.is_floating_point() else array).numpy()
-        values = np.moveaxis(np.asarray(array), 0, -1) if first else np.asarray(array)
-        values = scale_to_bytes(values if len(shape) == 2 or values.shape[-1] > 1 else values[..., 0])
-        return Image.fromarray(np.ascontiguousarray(values))
-    except InputError:
-        raise
-    except Exception as error:  # sparse tensors, or without memory behind them
-        raise InputError(f"this array can't be read ({type(error).__name__}): give a plain, dense one") from error
+    if array.dtype.kind not in "buf" or (array.dtype.kind == "u" and array.itemsize > 2):
+        raise InputError(f"an array of {array.dtype} is no picture: give uint8 (0 to 255), or floats from 0 to 1")
+    if first and (channels_first or not last):
+        array = np.moveaxis(array, 0, -1)
+    check_size(array.shape[1], array.shape[0], "this array")
+    values = scale_to_bytes(array[..., 0] if array.shape[2:] == (1,) else array)
+    return Image.fromarray(np.ascontiguousarray(values))
 
 
 def scale_to_bytes(values: np.ndarray) -> np.ndarray:
-    """bool, uint8, uint16 or floats as uint8; an InputError says what floats that are not in [0, 1] look like."""
+    """bool, uint8, uint16 or floats as uint8; an InputError for floats that are not in [0, 1]."""
     if values.dtype.kind == "b":
         return values.astype(np.uint8) * 255
     if values.dtype.kind == "u":
         return values if values.itemsize == 1 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     low, high = float(values.min()), float(values.max())
-    if not np.isfinite([low, high]).all():
-        raise InputError("this array holds NaN or infinity: replace them, and look where they come from")
-    if low >= -TOLERANCE and high <= 1 + TOLERANCE:
-        return (values.astype(np.float32).clip(0, 1) * 255).round().astype(np.uint8)
-    if low >= -TOLERANCE and 2 < high <= 256:
-        guess, remedy = "as of 0 to 255", "divide by 255, or give uint8"
-    elif low >= -TOLERANCE and 256 < high <= 65536:
-        guess, remedy = "as of 16 bits", "divide by 65535, or give uint16"
-    elif low >= -1 - TOLERANCE and high <= 1 + TOLERANCE:
-        guess, remedy = "as if scaled to −1 to 1", "add 1 and halve them"
-    elif -3 <= low < -TOLERANCE and high <= 3:
-        guess, remedy = "as if normalised by ImageNet's mean and deviation", "multiply by the deviation, add the mean"
-    else:
-        guess, remedy = "not from 0 to 1", "scale them to 0 to 1, and clip what lies beyond"
-    raise InputError(f"this array's values go from {low:.3g} to {high:.3g}, {guess}: {remedy}")
+    if not -TOLERANCE <= low <= high <= 1 + TOLERANCE:  # false for NaN as well
+        raise InputError(
+            f"this array's values go from {low:.3g} to {high:.3g} and not from 0 to 1: "
+            "divide 0 to 255 by 255, and undo any normalisation"
+        )
+    return (values.astype(np.float32).clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def resize_picture(picture: Image.Image, size: int) -> Image.Image:

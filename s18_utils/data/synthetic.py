@@ -3,7 +3,6 @@
 `pets` stands in for Oxford-IIIT Pet, `digits` for MNIST and `objects` for CIFAR-10: same shapes, same classes or as
 many. The same `count`, at least 1, and `seed`, any integer, give the same bytes, and the first images of a large set
 are those of a smaller one. What may survive a change of class (slant and pen, colours) does not depend on the class.
-A `count` or a size that is too small raises an InputError.
 """
 
 import math
@@ -14,14 +13,8 @@ import torch
 from torch import Tensor
 
 from s18_utils.data.drawing import Dice, bone, box, cover, disc, draw_in_chunks, paint_over, plane, taper, turn
-from s18_utils.errors import InputError
 
 VERSION = 2  # goes up whenever a drawing changes, so that stores made from an older one are noticed
-
-
-def check_count(count: int) -> None:
-    if count < 1:
-        raise InputError(f"can't draw {count} images: ask for at least 1")
 
 
 # Pets: a skeleton of rounded bars, whose signed distances give picture and trimap.
@@ -63,9 +56,6 @@ def pets(count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
     Returns:
         Images, uint8 (count, 3, size, size), and masks, uint8 (count, size, size): 0 pet, 1 background, 2 border.
     """
-    check_count(count)
-    if size < 16:
-        raise InputError(f"can't draw pets of {size} pixels: choose a size of at least 16")
     return draw_in_chunks(partial(draw_pets, size=size), count, 32, seed)
 
 
@@ -188,7 +178,6 @@ MAX_POINTS, MAX_SPANS = 11, 12
 
 def digits(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Digits, white on black, every class about as often: uint8 (count, 1, 28, 28), and labels, int64 (count,)."""
-    check_count(count)
     return draw_in_chunks(draw_digits, count, 250, seed)
 
 
@@ -296,7 +285,6 @@ OBJECT_CLASSES = tuple(KINDS)
 
 def objects(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Objects before scenery, every class about as often: uint8 (count, 3, 32, 32), and labels, int64 (count,)."""
-    check_count(count)
     return draw_in_chunks(draw_objects, count, 250, seed)
 
 

@@ -110,7 +110,7 @@ def test_rows_of_a_label_and_784_pixels_are_read(kaggle, header):
     data = open_data("mnist")
     assert np.array_equal(data.train["image"][:, 0].numpy(), random_digits()["train-images-idx3-ubyte"])
     assert (data.train["label"].tolist(), data.test["label"].tolist()) == ([5, 8, 1, 4, 7, 0], [5, 8, 1])
-    for content in ("label,a\n1,2", "1,2,3", lines[-1].replace(lines[-1].split(",")[5], "999"), ""):
+    for content in ("label,a\n1,2", "1,2,3", lines[-1].replace(lines[-1].split(",")[5], "999")):
         (kaggle / "mnist-in-csv" / "mnist_train.csv").write_text(content)
         with pytest.raises(InputError, match="its rows are not a label and 784 pixels, 0 to 255: replace it"):
             open_data("mnist")

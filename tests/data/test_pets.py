@@ -275,7 +275,7 @@ FAULTS = {
     ),
     "missing image": (lambda root: (root / "images/test_1.jpg").unlink(), ("test_1.jpg", "missing", "unpack")),
     "missing mask": (lambda root: mask_file(root).unlink(), ("train_0.png", "missing", "trainval.txt", "unpack")),
-    "mask value 0": (value(0), ("train_0.png", "outside 1–3", "1 for pet, 2 for background, 3 for border")),
+    "mask value 0": (value(0), ("train_0.png holds values outside 1–3", "one number a class")),
     "mask value 4": (value(4), ("train_0.png", "outside 1–3")),
     "mask value 255": (value(255), ("train_0.png", "outside 1–3")),
     "mask in colour": (

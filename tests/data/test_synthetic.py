@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s18_utils.data.synthetic import DIGIT_CLASSES, OBJECT_CLASSES, digits, objects, pets
-from s18_utils.errors import InputError
 
 SIZE = 64
 
@@ -157,20 +156,6 @@ def test_the_hand_does_not_depend_on_the_digit():
     for label in range(10):
         assert slant[labels == label].std() > 0.15
         assert amount[labels == label].std() > 0.2 * amount[labels == label].mean()
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: pets(0, 64, 0), "can't draw 0 images: ask for at least 1"),
-        (lambda: digits(-1, 0), "can't draw -1 images: ask for at least 1"),
-        (lambda: objects(0, 0), "can't draw 0 images: ask for at least 1"),
-        (lambda: pets(1, 15, 0), "can't draw pets of 15 pixels: choose a size of at least 16"),
-    ],
-)
-def test_bad_arguments_say_what_to_do(call, message):
-    with pytest.raises(InputError, match=message):
-        call()
 
 
 def test_the_smallest_size_and_odd_seeds_work():
