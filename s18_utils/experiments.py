@@ -129,9 +129,12 @@ CVAE_MNIST = Experiment(
         kl_weight=1.0,
         label_weight=by_preset(tiny=20.0, quick=100.0, full=300.0),
         true_share=0.2,  # a drawing under the true label has the image itself to go by
+        label_cap=False,
         label_start=0.05,  # a decoder that can't draw yet meets the label loss by texture alone
         label_full=0.4,
-        code_weight=0.0,  # with it the code finds ways to be read that please no eye
+        adversarial_weight=0.0,
+        discriminator_width=64,
+        discriminator_rate=2e-3,
         latent_noise=0.0,
         latent_reach=0.0,
         # A texture that fools the frozen CNN needs every pixel in its place; a stroke does not.
@@ -249,9 +252,12 @@ CVAE_CIFAR10 = Experiment(
         kl_weight=1.0,
         label_weight=by_preset(tiny=20.0, quick=200.0, full=400.0),
         true_share=0.2,
+        label_cap=False,
         label_start=0.05,
         label_full=0.4,
-        code_weight=0.0,
+        adversarial_weight=0.0,
+        discriminator_width=64,
+        discriminator_rate=2e-3,
         # Codes to be drawn under a wrong label are moved towards others of their class: combinations it will meet.
         latent_noise=0.1,
         latent_reach=0.3,

@@ -103,9 +103,12 @@ class CVAESettings(DataSettings):
     kl_weight: NotNegative
     label_weight: NotNegative
     true_share: NotNegative  # of the label loss, for drawings under the true label
+    label_cap: bool  # no drawing gains by being easier to read than real images are
     label_start: float  # share of the steps after which the label loss begins to rise …
     label_full: float  # … and at which it has its whole weight
-    code_weight: NotNegative  # of the code's negative log-likelihood, read back from swapped drawings
+    adversarial_weight: NotNegative  # of the discriminator's opinion; 0 for none
+    discriminator_width: Count
+    discriminator_rate: Positive  # the peak of its own one-cycle schedule
     latent_noise: NotNegative
     latent_reach: Fraction
     disturb_shift: Annotated[int, Ge(0)]  # pixels; of drawings before the frozen CNN reads them

@@ -26,7 +26,32 @@ from s18_utils.errors import InputError, check_choice
 MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
-class DigitNet(nn.Module):
+class Classifier(nn.Module):
+    """Images (N, channels, size, size) in [0, 1] to logits (N, classes), by way of a feature layer."""
+
+    head: nn.Module
+
+    def features_of(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features_of(images))
+
+    def read(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits, and what a discriminator reads: maps (N, C, H, W) of several depths; none where there are none."""
+        return self(images), []
+
+
+def stages_of(layers: nn.Sequential, length: int, x: Tensor) -> list[Tensor]:
+    """What comes out after each `length` layers."""
+    maps = []
+    for start in range(0, len(layers), length):
+        x = layers[start : start + length](x)
+        maps.append(x)
+    return maps
+
+
+class DigitNet(Classifier):
     """3×3 convolutions, batch norm, ReLU, average pooling. Shapes for a 1×28×28 image at widths (48, 96, 160).
 
     Average pooling, because a maximum sends gradients to single pixels, and a drawing that follows such gradients
@@ -49,8 +74,13 @@ class DigitNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.head[-1](self.features_of(images))
 
+    def read(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        images = 4 * images - 0.5
+        maps = stages_of(self.features, 4, images)
+        return self.head(maps[-1].flatten(1)), [images, *maps]
 
-class DigitJudge(nn.Module):
+
+class DigitJudge(Classifier):
     """5×5 convolutions, max pooling, ELU, dropout. Shapes for a 1×28×28 image at widths (32, 96)."""
 
     def __init__(self, widths: Sequence[int], hidden: int, *, classes: int, channels: int, size: int) -> None:
@@ -91,7 +121,7 @@ class Normalise(nn.Module):
         return (images - self.mean) / self.deviation
 
 
-class ObjectNet(nn.Module):
+class ObjectNet(Classifier):
     """A fixed whitening convolution over 2×2 patches, three groups of two 3×3 convolutions, GELU, scaled logits.
 
     After airbench94 (Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498). Call `whiten`
@@ -135,6 +165,11 @@ class ObjectNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features_of(images)) * self.scale
 
+    def read(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        whitened = F.gelu(self.whitening(self.normalise(images)))
+        maps = stages_of(self.features, 7, whitened)
+        return self.head(maps[-1].amax((2, 3))) * self.scale, [whitened, *maps]
+
 
 class PreActivation(nn.Module):
     """(Batch norm, ReLU, 3×3 convolution) twice, around a shortcut."""
@@ -153,7 +188,7 @@ class PreActivation(nn.Module):
         return x + self.conv2(F.relu(self.norm2(self.conv1(h))))
 
 
-class ObjectJudge(nn.Module):
+class ObjectJudge(Classifier):
     """A pre-activation residual network (He et al. 2016, arXiv:1603.05027), ReLU, strided.
 
     `depth` blocks at each resolution; `halve` starts at half the resolution, which is cheaper. Shapes for a 3×32×32
@@ -179,9 +214,6 @@ class ObjectJudge(nn.Module):
         x = self.stem(self.normalise(images))  # 32×32×32
         return self.blocks(x).mean((2, 3))  # 32×32×32, 64×16×16, 128×8×8, 256×4×4, then 256
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features_of(images))
-
 
 class ConvNorm(nn.Sequential):
     """Convolution, batch norm, SiLU; keeps the size."""
@@ -206,7 +238,7 @@ class DenseBlock(nn.Module):
         return self.join(torch.cat(parts, 1))
 
 
-class DenseJudge(nn.Module):
+class DenseJudge(Classifier):
     """Layers joined by concatenation, SiLU, average pooling.
 
     A DenseNet (Huang et al. 2017, arXiv:1608.06993) that concatenates once a block (Lee et al. 2019, "An Energy and
@@ -236,9 +268,6 @@ class DenseJudge(nn.Module):
     def features_of(self, images: Tensor) -> Tensor:
         x = self.layers(self.normalise(images))  # 32×32×32, 64×32×32, 128×16×16, 256×8×8, 384×4×4
         return x.mean((2, 3))  # 384
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features_of(images))
 
 
 def shift_norm(width: int) -> nn.BatchNorm2d:

@@ -1,7 +1,8 @@
 """The terms of the objective, each its own function, each summed per image.
 
     total = gaussian_nll + kl_weight * kl_divergence
-            + label_weight * (true_share * label_loss of true + label_loss of swapped) + code_weight * code_nll
+            + label_weight * (true_share * label_loss of true + label_loss of swapped)
+            + adversarial_weight * generator_loss (see `discriminator`)
 
 All are in nats per image, so that the weights compare like with like. A mean over pixels beside a sum over code
 dimensions would silently weigh the KL some hundred times too much, and the posterior would collapse.
@@ -55,16 +56,6 @@ def label_loss(logits: Tensor, labels: Tensor, smoothing: float = SMOOTHING) -> 
     log_not_p = torch.log((-torch.expm1(log_p)).clamp_min(1e-6))
     targets = smoothed_targets(labels, logits.shape[1], smoothing)
     return -(targets * log_p + (1 - targets) * log_not_p).sum(1)
-
-
-def code_nll(mu: Tensor, logvar: Tensor, codes: Tensor) -> Tensor:
-    """-log N(code; mu, exp(logvar)) summed over the code: (N, latent) three times to (N,), in nats.
-
-    How badly a code can be read back from its drawing under another label, `mu` and `logvar` being what the encoder
-    says of that drawing. Low means that the drawing still shows whatever the code knew of the input. A bound on the
-    information that a drawing holds on its code (Chen et al. 2016, "InfoGAN", arXiv:1606.03657).
-    """
-    return 0.5 * ((codes - mu).square() * torch.exp(-logvar) + logvar + math.log(2 * math.pi)).sum(1)
 
 
 def mismatched_labels(labels: Tensor, classes: int, generator: torch.Generator | None = None) -> Tensor:

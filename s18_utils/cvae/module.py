@@ -17,7 +17,8 @@ from s18_utils.cvae.checks import (
     check_widths,
 )
 from s18_utils.cvae.classifiers import build_classifier, freeze
-from s18_utils.cvae.losses import code_nll, gaussian_nll, kl_divergence, label_loss, mismatched_labels
+from s18_utils.cvae.discriminator import Discriminator, discriminator_loss, generator_loss
+from s18_utils.cvae.losses import gaussian_nll, kl_divergence, label_loss, mismatched_labels
 from s18_utils.cvae.networks import ConditionalVAE, LatentAugmentation
 from s18_utils.data.augmentation import gaussian_blur
 from s18_utils.data.store import Batch
@@ -62,14 +63,13 @@ class Disturbance(nn.Module):
 
 
 @contextlib.contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode; gradients still flow."""
-    training = net.training
-    net.eval()
+def held_fixed(net: nn.Module) -> Iterator[None]:
+    """What is computed with the network meanwhile sends gradients to its input and none to its parameters."""
+    net.requires_grad_(False)
     try:
         yield
     finally:
-        net.train(training)
+        net.requires_grad_(True)
 
 
 class CVAEModule(L.LightningModule):
@@ -77,15 +77,18 @@ class CVAEModule(L.LightningModule):
 
     total = Gaussian negative log-likelihood + `kl_weight` · KL
             + w(t) · (`true_share` · label loss of drawings under the true label + that of drawings under a wrong one)
-            + `code_weight` · negative log-likelihood of the code, read back from the drawing under a wrong label
+            + v(t) · hinge loss of a discriminator on drawings under both, see `discriminator`
 
     w(t) is zero for the share `label_start` of the steps, then rises in a straight line to `label_weight` at the share
-    `label_full`. Its drawings are scored by `judging.score_swaps`, with the networks that `attach` brings.
+    `label_full`; v(t) does the same on its way to `adversarial_weight`. With `label_cap` a drawing gains nothing by
+    being easier to read than real images are on average. The discriminator learns beside the model, in the same steps.
+    Drawings are scored by `judging.score_swaps`, with the networks that `attach` brings.
 
     Args:
         latent, encoder_widths, encoder_depth, decoder_widths, decoder_depth, embedding, squeeze, label_maps: as for
             `ConditionalVAE`.
-        kl_weight, label_weight, true_share, label_start, label_full, code_weight: as above.
+        kl_weight, label_weight, true_share, label_cap, label_start, label_full, adversarial_weight: as above.
+        discriminator_width, discriminator_rate: channels of its layers, and its peak learning rate.
         disturb_shift, disturb_noise, disturb_blur: as for `Disturbance`.
         latent_noise, latent_reach: as for `LatentAugmentation`; it changes codes that are drawn under a wrong label.
         learning_rate, weight_decay: AdamW's, under a one-cycle schedule.
@@ -112,9 +115,12 @@ class CVAEModule(L.LightningModule):
         kl_weight: float,
         label_weight: float,
         true_share: float,
+        label_cap: bool,
         label_start: float,
         label_full: float,
-        code_weight: float,
+        adversarial_weight: float,
+        discriminator_width: int,
+        discriminator_rate: float,
         disturb_shift: int,
         disturb_noise: float,
         disturb_blur: float,
@@ -147,6 +153,17 @@ class CVAEModule(L.LightningModule):
             label_maps=label_maps,
         )
         self.frozen = freeze(build_classifier(classifier.net, classifier.net_settings, **of_data))
+        self.discriminator = None
+        if adversarial_weight > 0:
+            with torch.no_grad():
+                _, maps = self.frozen.read(torch.zeros(1, channels, size, size))
+            if not maps:
+                raise InputError(
+                    f"{classifier.net} shows a discriminator nothing to read: use DigitNet or ObjectNet as the frozen "
+                    "CNN, or adversarial_weight=0"
+                )
+            depths = [(each.shape[1], each.shape[2]) for each in maps]
+            self.discriminator = Discriminator(depths, discriminator_width, len(classes))
         self.latent_augmentation = LatentAugmentation(latent_noise, latent_reach)
         self.disturbance = Disturbance(disturb_shift, disturb_noise, disturb_blur)
         self.judges: list[nn.Module] = []  # no submodules: no part of the model, its weights or its optimiser
@@ -216,47 +233,57 @@ class CVAEModule(L.LightningModule):
 
     # The objective.
 
-    def label_weight_at(self, progress: float) -> float:
-        """w(t) at `progress` in [0, 1] of the training steps."""
+    def ramp_at(self, progress: float) -> float:
+        """The share of their weights that the label loss and the discriminator have at `progress` in [0, 1] of the
+        training steps."""
         h = self.hparams
         climb = (progress - h.label_start) / max(h.label_full - h.label_start, 1e-9)
-        return h.label_weight * min(max(climb, 0.0), 1.0)
+        return min(max(climb, 0.0), 1.0)
 
-    def terms(self, images: Tensor, labels: Tensor, label_weight: float) -> dict[str, Tensor]:
+    def terms(self, images: Tensor, labels: Tensor, ramp: float = 1.0) -> dict[str, Tensor]:
         """Every term of the objective as a mean over the batch, in nats per image, and their weighted `loss`."""
         self.check_pairs(images, labels)
+        h = self.hparams
         mu, logvar = self.vae.encoder(images, labels)
         codes = self.vae.sample(mu, logvar)
         generator = None if self.training else torch.Generator(labels.device).manual_seed(0)
         asked = mismatched_labels(labels, len(self.classes), generator)
         # One pass for both, so that the batch statistics cover true and swapped labels alike.
         drawn_under = torch.cat((labels, asked))
-        moved = self.latent_augmentation(codes, labels)
-        drawings = self.vae.decoder(torch.cat((codes, moved)), drawn_under)
-        own, swapped = drawings.chunk(2)
-        nll = gaussian_nll(own, images, self.vae.log_sigma)
+        drawings = self.vae.decoder(torch.cat((codes, self.latent_augmentation(codes, labels))), drawn_under)
+        nll = gaussian_nll(drawings[: len(images)], images, self.vae.log_sigma)
         terms = {"nll": nll.mean(), "kl": kl_divergence(mu, logvar).mean()}
-        loss = terms["nll"] + self.hparams.kl_weight * terms["kl"]
-        if self.hparams.code_weight > 0:
-            with evaluating(self.vae.encoder):  # its statistics stay those of images
-                terms["code"] = code_nll(*self.vae.encoder(swapped, asked), moved.detach()).mean()
-            loss = loss + self.hparams.code_weight * terms["code"]
-        if label_weight > 0:
-            losses = label_loss(self.frozen(self.disturbance(drawings)), drawn_under)
+        loss = terms["nll"] + h.kl_weight * terms["kl"]
+        if ramp * max(h.label_weight, h.adversarial_weight) > 0:
+            logits, maps = self.frozen.read(self.disturbance(drawings))
+            with torch.no_grad():
+                real_logits, real_maps = self.frozen.read(self.disturbance(images))
+            losses = label_loss(logits, drawn_under)
             terms["label_true"], terms["label_swapped"] = (part.mean() for part in losses.chunk(2))
-            loss = loss + label_weight * (self.hparams.true_share * terms["label_true"] + terms["label_swapped"])
+            if h.label_cap:
+                losses = losses.clamp_min(label_loss(real_logits, labels).mean())
+            under_true, under_wrong = (part.mean() for part in losses.chunk(2))
+            loss = loss + ramp * h.label_weight * (h.true_share * under_true + under_wrong)
+            if self.discriminator is not None:
+                with held_fixed(self.discriminator):
+                    terms["adversarial"] = generator_loss(self.discriminator(maps, drawn_under)).mean()
+                loss = loss + ramp * h.adversarial_weight * terms["adversarial"]
+                if self.training:  # no part of what is minimised: the discriminator's own loss, on its own parameters
+                    drawn_maps = [each.detach() for each in maps]
+                    scores = self.discriminator(real_maps, labels), self.discriminator(drawn_maps, drawn_under)
+                    terms["discriminator"] = discriminator_loss(*scores)
         return terms | {"loss": loss}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        weight = self.label_weight_at(self.global_step / int(self.trainer.estimated_stepping_batches))
-        terms = self.terms(batch["image"], batch["label"], weight)
+        ramp = self.ramp_at(self.global_step / int(self.trainer.estimated_stepping_batches))
+        terms = self.terms(batch["image"], batch["label"], ramp)
         logged = {f"train_{name}": value.detach() for name, value in terms.items()}
         logged["train_sigma"] = self.vae.log_sigma.detach().exp()
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch["label"]), sync_dist=True)
-        return terms["loss"]
+        return terms["loss"] + terms.get("discriminator", 0.0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        terms = self.terms(batch["image"], batch["label"], self.hparams.label_weight)
+        terms = self.terms(batch["image"], batch["label"])
         logged = {f"val_{name}": value for name, value in terms.items()}
         self.log_dict(logged, batch_size=len(batch["label"]), sync_dist=True)
 
@@ -270,6 +297,9 @@ class CVAEModule(L.LightningModule):
             {"params": [self.vae.log_sigma], "weight_decay": 0.0},
         ]
         peaks = [h.learning_rate, h.learning_rate, 5 * h.learning_rate]
+        if self.discriminator is not None:  # less momentum: what it has to tell apart moves
+            groups.append({"params": list(self.discriminator.parameters()), "weight_decay": 0.0, "betas": (0.5, 0.99)})
+            peaks.append(h.discriminator_rate)
         optimiser = torch.optim.AdamW(groups, lr=h.learning_rate, betas=(0.9, 0.99), fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser,

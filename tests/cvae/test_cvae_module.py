@@ -33,20 +33,20 @@ def fit(module, epochs: int = 1, batch_size: int = 24):
 
 
 def test_terms_are_the_losses_and_the_loss_is_their_weighted_sum():
-    module = new_module(kl_weight=2.0, true_share=0.5, code_weight=0.25).eval()
+    module = new_module(kl_weight=2.0, true_share=0.5, label_weight=10.0).eval()
     images, labels = examples()
-    terms = module.terms(images, labels, 3.0)
+    terms = module.terms(images, labels, 0.3)
     drawn, mu, logvar = module(images, labels)
     torch.testing.assert_close(terms["nll"], gaussian_nll(drawn, images, module.vae.log_sigma).mean())
     torch.testing.assert_close(terms["kl"], kl_divergence(mu, logvar).mean())
     torch.testing.assert_close(terms["label_true"], label_loss(module.frozen(drawn), labels).mean())
     labelled = 0.5 * terms["label_true"] + terms["label_swapped"]
-    loss = terms["nll"] + 2 * terms["kl"] + 3 * labelled + 0.25 * terms["code"]
+    loss = terms["nll"] + 2 * terms["kl"] + 3 * labelled
     torch.testing.assert_close(terms["loss"], loss)
 
 
 def test_without_a_label_weight_the_loss_is_that_of_a_plain_conditional_vae():
-    module = new_module(code_weight=0.0).eval()
+    module = new_module().eval()
     terms = module.terms(*examples(), 0.0)
     torch.testing.assert_close(terms["loss"], terms["nll"] + terms["kl"])
 
@@ -58,26 +58,6 @@ def test_the_swapped_term_asks_for_the_asked_label_not_the_true_one(monkeypatch)
     monkeypatch.setattr(cvae_module, "mismatched_labels", lambda *_: asked)
     expected = label_loss(module.frozen(module.swap(images, labels, asked)), asked).mean()
     torch.testing.assert_close(module.terms(images, labels, 1.0)["label_swapped"], expected)
-
-
-def test_the_code_term_reads_the_code_of_the_input_in_the_swapped_drawing(monkeypatch):
-    module = new_module(code_weight=1.0).eval()
-    images, labels = examples()
-    asked = (labels + 4) % 10
-    monkeypatch.setattr(cvae_module, "mismatched_labels", lambda *_: asked)
-    mu, logvar = module.encode(module.swap(images, labels, asked), asked)
-    code, _ = module.encode(images, labels)
-    expected = -torch.distributions.Normal(mu, (0.5 * logvar).exp()).log_prob(code).sum(1).mean()
-    torch.testing.assert_close(module.terms(images, labels, 0.0)["code"], expected)
-
-
-def test_the_code_term_leaves_the_encoders_statistics_to_images():
-    module, plain = new_module(code_weight=1.0), new_module(code_weight=0.0)
-    for each in (module, plain):
-        torch.manual_seed(0)
-        each.train().terms(*examples(), 0.0)
-        assert each.vae.encoder.training
-    assert equal(snapshot(module.vae.encoder), snapshot(plain.vae.encoder))
 
 
 def test_labels_asked_in_training_are_wrong_ones_and_change_from_step_to_step(monkeypatch):
@@ -122,18 +102,18 @@ def test_latent_augmentation_is_for_swapped_drawings_alone(monkeypatch):
 
 def test_the_label_weight_waits_then_climbs_then_stays():
     module = new_module(label_weight=10, label_start=0.2, label_full=0.6)
-    weights = [module.label_weight_at(progress) for progress in (0, 0.2, 0.3, 0.4, 0.6, 1)]
-    assert weights == pytest.approx([0, 0, 2.5, 5, 10, 10])
+    weights = [module.ramp_at(progress) for progress in (0, 0.2, 0.3, 0.4, 0.6, 1)]
+    assert weights == pytest.approx([0, 0, 0.25, 0.5, 1, 1])
     at_once = new_module(label_weight=10, label_start=-1, label_full=0)
-    assert [at_once.label_weight_at(progress) for progress in (0, 0.5, 1)] == [10, 10, 10]
+    assert [at_once.ramp_at(progress) for progress in (0, 0.5, 1)] == [1, 1, 1]
 
 
 def test_training_goes_through_the_warm_up(monkeypatch):
-    module, weights = new_module(label_weight=10, label_start=0.0, label_full=0.5), []
+    module, weights = new_module(label_start=0.0, label_full=0.5), []
     terms = module.terms
-    monkeypatch.setattr(module, "terms", lambda *batch: weights.append(batch[2]) or terms(*batch))
+    monkeypatch.setattr(module, "terms", lambda *batch: weights.append((*batch, 1.0)[2]) or terms(*batch))
     fit(module, epochs=2, batch_size=12)  # twelve steps, and after every six one look at the validation images
-    assert weights == pytest.approx([10 * min(step / 6, 1) for step in range(6)] + [10] + [10] * 6 + [10])
+    assert weights == pytest.approx([min(step / 6, 1) for step in range(6)] + [1] * 8)
 
 
 def test_training_lowers_the_objective():
