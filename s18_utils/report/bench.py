@@ -3,18 +3,14 @@
 Absolute times differ from machine to machine and from minute to minute; a ratio of two things timed in turn does not.
 """
 
-import contextlib
 import functools
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import lightning as L
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -24,18 +20,18 @@ from s18_utils import records, training
 from s18_utils.data.batches import StoreData
 from s18_utils.data.dataset import open_data
 from s18_utils.data.sources import data_directory
+from s18_utils.data.store import DataSet
 from s18_utils.device import device, precision, synchronise
-from s18_utils.errors import check_choice
+from s18_utils.errors import InputError, check_choice
 from s18_utils.experiments import EXPERIMENTS, build_settings, get_experiment
 from s18_utils.fitting import Hardware, Reseed, build_trainer, quiet_lightning
 from s18_utils.report.table import Table
 from s18_utils.settings import UNetSettings
-from s18_utils.unet.module import UNetModule
 
 UNET = "unet-maxpool-transpose-bce"
 ROUNDS = 3
 SWAPS = 100
-IMAGES = {"cpu": 256}  # of an epoch: a CPU need not see them all to tell
+CPU_IMAGES = 256  # of an epoch: a CPU need not see them all to tell
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,11 @@ class Measurement:
 
 
 def measure(name: str | None = None) -> Iterator[tuple[str, Measurement]]:
-    """Takes one measurement, or all of them; an InputError lists what there is."""
+    """Takes one measurement, or all of them.
+
+    Raises:
+        InputError: an unknown name, or no real photographs to read.
+    """
     known = {"data": measure_batches, "epochs": measure_epochs, "swap": measure_swaps}
     if name:
         check_choice("measurement", name, known)
@@ -68,40 +68,34 @@ def measure_batches() -> Measurement:
     Both ways read the same training images, shuffled, without augmentation, and end at a float batch with int64 masks.
     """
     settings = unet_settings()
-    with pets_on_disk() as (root, source):
-        plain = plain_loader(root, "trainval", settings)
-        store = StoreData(open_data("pets", settings.size, source), settings.batch_size)
-        ways = {
-            "plain: OxfordIIITPet + transforms + DataLoader": lambda: count_per_second(plain),
-            "ours: store": lambda: count_per_second(
-                store.on_after_batch_transfer(batch) for batch in store.train_dataloader()
-            ),
-        }
-        return compare(f"batches of pets at {settings.size} px, {source} data", ways)
+    data, plain = open_pets(settings), plain_loader("trainval", settings)
+    store = StoreData(data, settings.batch_size)
+    ways = {
+        "plain: OxfordIIITPet + transforms + DataLoader": lambda: count_per_second(plain),
+        "ours: store": lambda: count_per_second(map(store.on_after_batch_transfer, store.train_dataloader())),
+    }
+    return compare(f"batches of pets at {settings.size} px", ways)
 
 
 def measure_epochs() -> Measurement:
     """Whole epochs, validation included, from files to weights: the plain loop has no augmentation, ours has."""
     settings = unet_settings()
-    with pets_on_disk() as (root, source):
-        loaders = [plain_loader(root, split, settings) for split in ("trainval", "test")]
-        counts = [len(loader.dataset) for loader in loaders]
-        most = IMAGES.get(device().type, counts[0])
-        counts = [min(counts[0], most), min(counts[1], most // 9)]
-        for loader, count in zip(loaders, counts, strict=True):
-            loader.dataset._images = loader.dataset._images[:count]
-            loader.dataset._segs = loader.dataset._segs[:count]
-        data = open_data("pets", settings.size, source)
-        store = training.build_batches(data, settings, seed=0)
-        store.train.rows, store.val.rows = store.train.rows[: counts[0]], store.val.rows[: counts[1]]
-        plain = functools.partial(plain_epoch, new_unet(settings, data), *loaders)
-        ours = new_unet(settings, data).to(memory_format=torch.channels_last)
-        ways = {
-            "plain: decode, fp32, loss.item() in every step": lambda: counts[0] / seconds_of(plain),
-            f"ours: store, augmentation, {precision()}, Lightning": lambda: images_per_second(ours, store),
-        }
-        title = f"epoch of {UNET} on {counts[0]} images at {settings.size} px, width {settings.width}"
-        return compare(f"{title}, validation on {counts[1]} included, {source} data", ways)
+    data, loaders = open_pets(settings), [plain_loader(split, settings) for split in ("trainval", "test")]
+    most = CPU_IMAGES if device().type == "cpu" else len(loaders[0].dataset)
+    counts = [min(len(loaders[0].dataset), most), min(len(loaders[1].dataset), most // 9)]
+    for loader, count in zip(loaders, counts, strict=True):
+        loader.dataset._images = loader.dataset._images[:count]
+        loader.dataset._segs = loader.dataset._segs[:count]
+    store = training.build_batches(data, settings, seed=0)
+    store.train.rows, store.val.rows = store.train.rows[: counts[0]], store.val.rows[: counts[1]]
+    plain = functools.partial(plain_epoch, new_unet(settings, data), *loaders)
+    ours = new_unet(settings, data).to(memory_format=torch.channels_last)
+    ways = {
+        "plain: decode, fp32, loss.item() in every step": lambda: counts[0] / seconds_of(plain),
+        f"ours: store, augmentation, {precision()}, Lightning": lambda: images_per_second(ours, store),
+    }
+    title = f"epoch of {UNET} on {counts[0]} images at {settings.size} px, width {settings.width}"
+    return compare(f"{title}, validation on {counts[1]} included", ways)
 
 
 def measure_swaps() -> Measurement:
@@ -126,41 +120,28 @@ def unet_settings() -> UNetSettings:
     return build_settings(get_experiment(UNET), records.default_preset())
 
 
-def new_unet(settings: UNetSettings, data) -> UNetModule:
+def open_pets(settings: UNetSettings) -> DataSet:
+    """The pets in the data directory, where torchvision can read them too."""
+    data = open_data("pets", settings.size)
+    if not (data_directory() / "oxford-iiit-pet").is_dir():
+        raise InputError("there are no photographs to read: name a folder with oxford-iiit-pet in S18_DATA")
+    return data
+
+
+def new_unet(settings: UNetSettings, data: DataSet) -> L.LightningModule:
     torch.manual_seed(0)
     return records.build_module("unet", settings, training.describe_images(data)).to(device())
 
 
-@contextlib.contextmanager
-def pets_on_disk() -> Iterator[tuple[str, str]]:
-    """A folder that torchvision can read pets from, and where they come from; drawn where there are none."""
-    data = open_data("pets", 64)
-    if not data.synthetic:
-        yield str(data_directory()), data.source
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "oxford-iiit-pet"
-        (folder / "images").mkdir(parents=True)
-        (folder / "annotations" / "trimaps").mkdir(parents=True)
-        for listing, part in (("trainval.txt", data.train), ("test.txt", data.test)):
-            names = [f"{listing[:4]}_{number}" for number in range(len(part["image"]))]
-            for name, image, mask in zip(names, part["image"], part["mask"], strict=True):
-                picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((256, 256))
-                picture.save(folder / "images" / f"{name}.jpg", quality=90)
-                trimap = Image.fromarray((mask + 1).numpy()).resize((256, 256), Image.Resampling.NEAREST)
-                trimap.save(folder / "annotations" / "trimaps" / f"{name}.png")
-            (folder / "annotations" / listing).write_text("".join(f"{name} 1 1 1\n" for name in names))
-        yield temporary, "synthetic"
-
-
-def plain_loader(root: str, split: str, settings: UNetSettings) -> DataLoader:
+def plain_loader(split: str, settings: UNetSettings) -> DataLoader:
     """The loader most people would write; `split` is torchvision's, `trainval` or `test`."""
     shape, nearest = (settings.size, settings.size), transforms.InterpolationMode.NEAREST
     image = transforms.Compose([transforms.Resize(shape), transforms.ToTensor()])
     mask = transforms.Compose(
         [transforms.Resize(shape, interpolation=nearest), transforms.PILToTensor(), transforms.Lambda(to_classes)]
     )
-    rows = OxfordIIITPet(root, split, target_types="segmentation", transform=image, target_transform=mask)
+    kinds = {"target_types": "segmentation", "transform": image, "target_transform": mask}
+    rows = OxfordIIITPet(str(data_directory()), split, **kinds)
     return DataLoader(rows, settings.batch_size, shuffle=split == "trainval", num_workers=2)
 
 
@@ -168,7 +149,7 @@ def to_classes(mask: Tensor) -> Tensor:
     return mask.squeeze(0).long() - 1
 
 
-def plain_epoch(module: UNetModule, training_loader: DataLoader, validation_loader: DataLoader) -> None:
+def plain_epoch(module: L.LightningModule, training_loader: DataLoader, validation_loader: DataLoader) -> None:
     """The loop most people would write, as the assignment's own code ran it."""
     optimiser = torch.optim.AdamW(module.parameters(), lr=1e-3)
     module.train()
@@ -227,15 +208,11 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 def compare(title: str, ways: dict[str, Callable[[], float]]) -> Measurement:
     """Median rates, taken in turn after a round that does not count, and the median ratio of each to the first."""
-    rates = {name: [] for name in ways}
-    for count in range(ROUNDS + 1):
-        for name, rate in ways.items():
-            value = rate()
-            if count:
-                rates[name].append(value)
-    base = next(iter(rates.values()))
+    rounds = [{name: rate() for name, rate in ways.items()} for _ in range(ROUNDS + 1)][1:]
+    first = next(iter(ways))
     rows = []
-    for name, values in rates.items():
-        ratio = statistics.median(value / first for value, first in zip(values, base, strict=True))
-        rows.append({"way": name, "images/s": statistics.median(values), "ratio": ratio})
+    for name in ways:
+        rate = statistics.median(each[name] for each in rounds)
+        ratio = statistics.median(each[name] / each[first] for each in rounds)
+        rows.append({"way": name, "images/s": rate, "ratio": ratio})
     return Measurement(title, rows)
