@@ -127,91 +127,69 @@ def flip_header(folder):
     (folder / "weights.safetensors").write_bytes(content)
 
 
-MISFITS = {
-    "other width": lambda folder: change_json("config.json", settings=config(width=8)["settings"])(folder),
-    "another up-sampling": lambda folder: change_json("config.json", settings=config(up="bilinear")["settings"])(
-        folder
-    ),
-    "a weight missing": drop_weight,
-    "weights damaged": flip_header,
-    "weights empty": damage("weights.safetensors", b""),
+def change_settings(**changes):
+    return change_json("config.json", settings=config(**changes)["settings"])
+
+
+def drop(name, *keys):
+    def change(folder):
+        content = json.loads((folder / name).read_text())
+        for key in keys:
+            del (content["settings"] if name == "config.json" else content)[key]
+        (folder / name).write_text(json.dumps(content))
+
+    return change
+
+
+def fill_weights(value):
+    def change(folder):
+        weights = load_file(folder / "weights.safetensors").items()
+        spoilt = {name: torch.full_like(each, value) if each.is_floating_point() else each for name, each in weights}
+        save_file(spoilt, folder / "weights.safetensors")
+
+    return change
+
+
+def remove(name):
+    return lambda folder: (folder / name).unlink()
+
+
+MISFIT = ("do not fit its config.json", "delete the folder and train again")
+NO_WEIGHTS = ("not finite or all zero", f"train {NAME} again")
+DAMAGED = {"metrics.json": b"[]", "config.json": b"not json", "history.csv": b"seed,epoch\n0,first\n"}
+FAULTS = {
+    "other width": (change_settings(width=8), MISFIT),
+    "another up-sampling": (change_settings(up="bilinear"), MISFIT),
+    "a weight missing": (drop_weight, MISFIT),
+    "weights damaged": (flip_header, MISFIT),
+    "weights empty": (damage("weights.safetensors", b""), MISFIT),
+    "weights of no number": (fill_weights(float("nan")), NO_WEIGHTS),
+    "weights of zeros": (fill_weights(0.0), NO_WEIGHTS),
+    "no weights": (remove("weights.safetensors"), (f"keeps no weights: train {NAME} first",)),
+    "an older block": (drop("config.json", "skip", "zoom"), ("lack skip, zoom", "train again")),
+    "a setting of no number": (change_settings(width="huge"), ("width can't be 'huge'",)),
+    "an unknown setting": (change_settings(depth=5), ("hold an unknown depth",)),
+    "a setting out of range": (change_settings(width=0), ("width can't be 0",)),
+    "older metrics": (drop("metrics.json", "seeds", "test"), ("lacks seeds, test", "train again")),
+    "no history": (remove("history.csv"), ("can't read", "history.csv", "train again")),
+    **{
+        f"{name}: {content}": (damage(name, content), ("can't read", name, "train again"))
+        for name, own in DAMAGED.items()
+        for content in (own, b"\xff\xfe\x00", b"{" if "json" in name else b"seed\n\xff")
+    },
 }
 
 
-@pytest.mark.parametrize("misfit", MISFITS)
-def test_weights_that_do_not_fit_are_refused(tmp_path, misfit):
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_record_that_is_damaged_or_does_not_fit_is_refused_and_left_alone(tmp_path, fault):
     folder = keep(tmp_path / NAME).folder
-    MISFITS[misfit](folder)
+    change, parts = FAULTS[fault]
+    change(folder)
     before = listing(tmp_path)
     with pytest.raises(InputError) as caught:
         read_record(folder).model()
-    assert_one_sentence(str(caught.value), f"{folder} do not fit its config.json", "delete the folder and train again")
+    assert_one_sentence(str(caught.value), *parts)
     assert listing(tmp_path) == before
-
-
-def test_a_record_of_an_older_block_says_which_settings_it_lacks(tmp_path):
-    folder = keep(tmp_path / NAME).folder
-    settings = config()["settings"]
-    del settings["skip"], settings["zoom"]
-    change_json("config.json", settings=settings)(folder)
-    with pytest.raises(InputError) as caught:
-        read_record(folder).model()
-    assert_one_sentence(str(caught.value), f"the settings in {folder} lack skip, zoom", "train again")
-
-
-@pytest.mark.parametrize(
-    ("change", "part"),
-    [({"width": "huge"}, "width can't be 'huge'"), ({"depth": 5}, "hold an unknown depth"), ({"width": 0}, "width")],
-)
-def test_settings_edited_by_hand_into_something_else_are_refused(tmp_path, change, part):
-    folder = keep(tmp_path / NAME).folder
-    change_json("config.json", settings=config(**change)["settings"])(folder)
-    with pytest.raises(InputError) as caught:
-        read_record(folder).model()
-    assert_one_sentence(str(caught.value), part)
-
-
-@pytest.mark.parametrize("value", [float("nan"), 0.0])
-def test_weights_that_are_no_weights_are_refused(tmp_path, value):
-    record = keep(tmp_path / NAME)
-    file = record.folder / "weights.safetensors"
-    spoilt = {
-        name: torch.full_like(tensor, value) if tensor.is_floating_point() else tensor
-        for name, tensor in load_file(file).items()
-    }
-    save_file(spoilt, file)
-    with pytest.raises(InputError) as caught:
-        record.model()
-    assert_one_sentence(str(caught.value), "not finite or all zero", f"train {NAME} again")
-
-
-def test_a_record_without_weights_says_so(tmp_path):
-    record = keep(tmp_path / NAME)
-    (record.folder / "weights.safetensors").unlink()
-    assert not record.has_weights
-    with pytest.raises(InputError, match=f"keeps no weights: train {NAME} first"):
-        record.model()
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00", b"not json"])
-@pytest.mark.parametrize("name", ["metrics.json", "config.json"])
-def test_damaged_json_is_named(tmp_path, name, content):
-    folder = keep(tmp_path / NAME).folder
-    damage(name, content)(folder)
-    with pytest.raises(InputError) as caught:
-        read_record(folder).model()
-    assert_one_sentence(str(caught.value), f"can't read {folder / name}", f"delete {folder} and train again")
-
-
-@pytest.mark.parametrize("content", [None, b"seed,epoch\n0,first\n", b"\xff\xfe\x00"])
-def test_a_damaged_history_is_named(tmp_path, content):
-    folder = keep(tmp_path / NAME).folder
-    (folder / "history.csv").unlink()
-    if content is not None:
-        damage("history.csv", content)(folder)
-    with pytest.raises(InputError) as caught:
-        read_record(folder)
-    assert_one_sentence(str(caught.value), f"can't read {folder / 'history.csv'}", f"delete {folder} and train again")
 
 
 class Unsavable:
@@ -273,16 +251,6 @@ def test_a_comparison_is_never_empty(tmp_path, monkeypatch):
     keep(tmp_path / "runs" / "full" / other, preset="full", experiment=other)
     found = find_records([NAME, other, "unet-maxpool-transpose-dice"], "full")
     assert [(record.experiment, record.preset) for record in found] == [(NAME, "quick"), (other, "full")]
-
-
-def test_a_name_that_metrics_lack_is_said(tmp_path):
-    folder = keep(tmp_path / NAME).folder
-    metrics = json.loads((folder / "metrics.json").read_text())
-    del metrics["seeds"], metrics["test"]
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    with pytest.raises(InputError) as caught:
-        read_record(folder)
-    assert_one_sentence(str(caught.value), "lacks seeds, test", f"delete {folder} and train again")
 
 
 def test_a_record_that_cannot_be_moved_aside_stands(tmp_path, monkeypatch):
