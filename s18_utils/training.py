@@ -125,6 +125,8 @@ def train_or_load(
         kept = records.find_record(folder.name, preset)
     if kept and not retrain and answers(kept, config, folder, data.synthetic):
         display_message(f"Loaded the record of {folder.name}: {describe_origin(kept)}", warning=kept.synthetic)
+        if kept.data["fingerprint"] != data.fingerprint:
+            display_message("The data at hand are others: what is scored on them anew is no score of this record", True)
         return kept
     records.check_replaceable(folder)
     there = records.read_record(folder)

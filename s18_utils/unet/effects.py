@@ -20,11 +20,13 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from s18_utils.errors import InputError
-from s18_utils.records import Record
+from s18_utils.experiments import PRESETS
+from s18_utils.records import PUBLISHED, Record, family_names, read_record
 from s18_utils.report.style import BLUE, GREY, new_figure, style_lines
 from s18_utils.report.table import Table
 
@@ -34,6 +36,14 @@ FACTORS = {
     "up": {"transpose": "transposed convolution", "bilinear": "bilinear up-sampling"},
     "loss": {"ce": "cross-entropy", "dice": "Dice loss"},
 }
+# The combinations that are no experiment of their own, as variants of those that are, and the folder of their records.
+OTHERS = (
+    ("unet-maxpool-transpose-bce", {"up": "bilinear"}),
+    ("unet-maxpool-transpose-dice", {"up": "bilinear"}),
+    ("unet-strided-transpose-bce", {"up": "bilinear"}),
+    ("unet-strided-transpose-bce", {"loss": "dice"}),
+)
+FOLDER = "unet-effects"
 # t(0.975, n) for n = 1, 2, …; with more seeds the last serves, and makes intervals a little too wide.
 T_975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 
@@ -68,6 +78,23 @@ class Effect:
     def clear(self) -> bool:
         """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
+
+
+def find_combinations(folder: Path = PUBLISHED) -> list[Record]:
+    """The records of the eight combinations, or as many as there are, at the preset of which there are the most.
+
+    Args:
+        folder: holds those of the four experiments, and in `unet-effects` their variants.
+    """
+    names = family_names("unet")
+    paths = [each / name for each in (folder, *(folder / preset for preset in PRESETS)) for name in names]
+    found: dict[str, dict] = {}
+    for path in [*paths, *folder.glob("unet-effects/*/")]:
+        record = read_record(path)
+        if record and set(record.changes) <= set(FACTORS):
+            cell = tuple(getattr(record.settings, name) for name in FACTORS)
+            found.setdefault(record.preset, {}).setdefault(cell, record)
+    return list(max(found.values(), key=len, default={}).values())
 
 
 def estimate_effects(records: Sequence[Record], score: str = "mean_iou") -> list[Effect]:

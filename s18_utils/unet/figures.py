@@ -108,13 +108,27 @@ def score_images(module: torch.nn.Module, data: StoreData) -> Tensor:
     return torch.cat(scores)
 
 
-def draw_predictions(record: Record, module: torch.nn.Module, data: StoreData, scores: Tensor | None = None) -> Figure:
-    """Truth, prediction and errors of the two easiest, the two median and the two hardest test images."""
-    scores = score_images(module, data) if scores is None else scores
+def draw_predictions(
+    record: Record, module: torch.nn.Module, data: StoreData | None = None, scores: Tensor | None = None
+) -> Figure:
+    """Truth, prediction and errors of the two easiest, the two median and the two hardest test images.
+
+    They are those that the record keeps, see `choose_examples`; of one that keeps none, those of `data`.
+    """
+    if "mask" in record.stored_examples:
+        scores, batch = record.stored_examples["image_iou"], record.examples(2 * WATCHED)
+    elif data is None:
+        raise InputError(f"{record.folder} keeps no test images: train {record.experiment} again")
+    else:
+        scores, batch = score_images(module, data) if scores is None else scores, None
     picks = pick_rows(scores)
+    rows = torch.cat(list(picks.values()))
+    if batch is None:
+        batch = to_floats(data.test.__getitems__(rows.tolist()))
+    shown = {name: values[-len(rows) :] for name, values in batch.items()}
     captions = [f"{name}, mIoU {scores[row]:.2f}" for name, rows in picks.items() for row in rows]
     rule = f"Of {len(scores):,} test images the two with the highest, the median and the lowest mean IoU"
-    return compare_with_truth(f"{record.title()}\n{rule}", module, data, torch.cat(list(picks.values())), captions)
+    return compare_with_truth(f"{record.title()}\n{rule}", module, shown, record.data["classes"], captions)
 
 
 def pick_rows(scores: Tensor) -> dict[str, Tensor]:
@@ -131,14 +145,15 @@ def draw_hardest(
     rows = scores.argsort(stable=True)[:count]
     rule = f"The {len(rows)} hardest of {len(scores):,} test images, by mean IoU"
     captions = [f"mIoU {score:.2f}" for score in scores[rows].tolist()]
-    return compare_with_truth(f"{record.title()}\n{rule}", module, data, rows, captions)
+    batch = to_floats(data.test.__getitems__(rows.tolist()))
+    title = record.title() + ", on synthetic data" * (data.data.synthetic and not record.synthetic)
+    return compare_with_truth(f"{title}\n{rule}", module, batch, record.data["classes"], captions)
 
 
 def compare_with_truth(
-    title: str, module: torch.nn.Module, data: StoreData, rows: Tensor, captions: Sequence[str]
+    title: str, module: torch.nn.Module, batch: Batch, classes: Sequence[str], captions: Sequence[str]
 ) -> Figure:
-    """Truth, prediction and errors of some rows of the test split."""
-    batch, classes = to_floats(data.test.__getitems__(rows.tolist())), data.data.classes
+    """Truth, prediction and errors of a float batch."""
     images, masks = batch["image"], batch["mask"]
     predicted = module.predict(images)
     errors, _ = find_errors(masks, predicted, classes)
@@ -148,17 +163,22 @@ def compare_with_truth(
     return draw_lines([truth, Line("prediction", images, predicted), errors], title, classes)
 
 
-def compare_predictions(records: Sequence[Record], data: StoreData, count: int = 6) -> Figure:
-    """The same test images as seen by every record that has weights; an InputError if none has."""
+def compare_predictions(records: Sequence[Record], data: StoreData | None = None, count: int = WATCHED) -> Figure:
+    """The same test images, by default the first that a record keeps, as seen by every record that has weights.
+
+    Raises:
+        InputError: no record has weights; none keeps test images, and there are no data.
+    """
     able = [record for record in records if record.has_weights]
     if not able:
         raise InputError("none of the records keeps its weights: train one of the experiments first")
-    batch = data.examples(count)
-    images = batch["image"]
+    keeping = next((record for record in able if "mask" in record.stored_examples), able[0])
+    batch = keeping.examples(count) if data is None else data.examples(count)
+    images, synthetic = batch["image"], keeping.synthetic if data is None else data.data.synthetic
     lines = [Line("truth", images, batch["mask"])]
     lines += [Line(label_record(record, able), images, record.model().predict(images)) for record in able]
-    title = f"{len(images)} test images spread evenly over the split{', synthetic data' * data.data.synthetic}"
-    return draw_lines(lines, title, data.data.classes)
+    title = f"{len(images)} test images spread evenly over the split{', synthetic data' * synthetic}"
+    return draw_lines(lines, title, able[0].data["classes"])
 
 
 def compare_by_class(records: Sequence[Record]) -> Figure:

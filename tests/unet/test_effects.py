@@ -7,7 +7,8 @@ import pytest
 from unet_stand_ins import StandInRecord, read_title, sample_scores
 
 from s18_utils.errors import InputError
-from s18_utils.unet.effects import FACTORS, draw_effects, estimate_effects, tabulate_effects
+from s18_utils.training import train_or_load
+from s18_utils.unet.effects import FACTORS, draw_effects, estimate_effects, find_combinations, tabulate_effects
 
 SEEDS = (0, 1, 2)
 
@@ -125,3 +126,20 @@ def test_the_table_and_the_figure_show_the_same():
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[2] == "loss:\ncross-entropy → Dice loss"
     assert "over 3 seeds: estimate and 95 % interval, synthetic data" in read_title(figure)
+
+
+def test_combinations_are_found_among_what_is_published(tmp_path, small):
+    assert find_combinations(tmp_path) == []
+    train_or_load("unet-maxpool-transpose-bce", "tiny", out=tmp_path)
+    for changes in ({"up": "bilinear"}, {"up": "bilinear", "width": 6}, {"loss": "dice"}):
+        train_or_load("unet-maxpool-transpose-bce", "tiny", out=tmp_path / "unet-effects", **changes)
+    train_or_load("unet-strided-transpose-bce", "tiny", out=tmp_path / "tiny")
+    found = find_combinations(tmp_path)
+    cells = {(record.settings.down, record.settings.up, record.settings.loss) for record in found}
+    assert cells == {
+        *(("maxpool", "transpose", "ce"), ("maxpool", "bilinear", "ce")),
+        *(("maxpool", "transpose", "dice"), ("strided", "transpose", "ce")),
+    }
+    assert {record.settings.width for record in found} == {4}  # others differ in more than the three choices
+    with pytest.raises(InputError, match="effects need all eight combinations, these are missing: max pooling \\+ bi"):
+        estimate_effects(found)

@@ -120,7 +120,7 @@ def test_few_test_images_are_enough(test):
 def test_the_pictures_of_a_record(classes):
     module = build_module(classes=classes)
     data = build_data(classes=classes)
-    drawn = figures.draw_record(record_of(), module, data)
+    drawn = figures.draw_record(record_of(classes=classes), module, data)
     assert list(drawn) == ["curves", "predictions", "hardest"]
     assert all("synthetic" in read_title(figure) for figure in drawn.values())
     assert not module.training
@@ -132,6 +132,19 @@ def test_what_a_record_keeps_of_the_test_split():
     assert kept["image"][:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8, 11, 11, 10, 6, 5, 1, 0]
     assert kept["mask"][:, 0, 0].tolist() == [0, 2, 1, 0, 2, 2, 2, 1, 0, 2, 1, 0]
     torch.testing.assert_close(kept["image_iou"], figures.score_images(IsRightAtTheTop(), build_data(size=18)))
+
+
+def test_predictions_need_no_data_where_the_record_keeps_test_images():
+    data, network = build_data(), IsRightAtTheTop()
+    keeping = record_of(stored_examples=figures.choose_examples(network, data), module=network)
+    for draw, drawn in (
+        (figures.draw_predictions(keeping, network), figures.draw_predictions(record_of(), network, data)),
+        (figures.compare_predictions([keeping]), figures.compare_predictions([keeping], data)),
+    ):
+        np.testing.assert_array_equal(pictures(draw), pictures(drawn))
+        assert (captions(draw), read_title(draw)) == (captions(drawn), read_title(drawn))
+    with pytest.raises(InputError, match="keeps no test images: train"):
+        figures.draw_predictions(record_of(), network)
 
 
 def test_kept_scores_choose_the_images_without_the_network():

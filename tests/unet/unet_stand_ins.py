@@ -72,6 +72,7 @@ class StandInRecord:
     family: str = "unet"
     changes: dict = field(default_factory=dict)
     size: int = 32
+    classes: tuple[str, ...] = CLASSES
     fingerprint: str = "0123456789abcdef"
 
     @property
@@ -84,7 +85,7 @@ class StandInRecord:
 
     @property
     def data(self) -> dict:
-        return {"channels": 3, "size": self.size, "fingerprint": self.fingerprint, "classes": CLASSES}
+        return {"channels": 3, "size": self.size, "fingerprint": self.fingerprint, "classes": self.classes}
 
     @property
     def has_weights(self) -> bool:
