@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -142,9 +142,10 @@ class Record:
         title = get_experiment(self.experiment).title + self.variant_text()
         return f"{title} (synthetic data)" if self.synthetic else title
 
-    def label(self) -> str:
-        """The experiment in a few words and what differs, to tell it from others beside it."""
-        return get_experiment(self.experiment).label + self.variant_text()
+    def label(self, others: Sequence["Record"] = ()) -> str:
+        """The experiment in a few words and what differs; its preset too where that of others beside it is another."""
+        preset = f" ({self.preset})" if any(other.preset != self.preset for other in others) else ""
+        return get_experiment(self.experiment).label + self.variant_text() + preset
 
     def variant_text(self) -> str:
         text = self.config.get("name") or describe_changes(self.changes)
@@ -283,11 +284,6 @@ def default_preset(experiment: str | None = None) -> str:
         preset = "full" if ready or device().type != "cpu" else "quick"
     check_choice("preset", preset, PRESETS)
     return preset
-
-
-def load_model(experiment: str, preset: str | None = None, out: str | Path | None = None) -> L.LightningModule:
-    """The trained module of an experiment's record, in evaluation mode; an InputError if there is no such record."""
-    return existing_record(experiment, preset, out).model()
 
 
 def existing_record(name: str, preset: str | None = None, out: str | Path | None = None) -> Record:

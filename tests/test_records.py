@@ -13,7 +13,15 @@ from s18_utils import records, training
 from s18_utils.errors import InputError
 from s18_utils.experiments import build_settings, get_experiment
 from s18_utils.fitting import PACKAGES, describe_surroundings, find_commit, summarise_seeds
-from s18_utils.records import Record, build_module, find_record, find_records, load_model, read_record, write_record
+from s18_utils.records import (
+    Record,
+    build_module,
+    existing_record,
+    find_record,
+    find_records,
+    read_record,
+    write_record,
+)
 from s18_utils.unet.module import UNetModule
 
 NAME = "unet-maxpool-transpose-bce"
@@ -251,6 +259,8 @@ def test_a_comparison_is_never_empty(tmp_path, monkeypatch):
     keep(tmp_path / "runs" / "full" / other, preset="full", experiment=other)
     found = find_records([NAME, other, "unet-maxpool-transpose-dice"], "full")
     assert [(record.experiment, record.preset) for record in found] == [(NAME, "quick"), (other, "full")]
+    assert [record.label(found) for record in found] == [f"{found[0].label()} (quick)", f"{found[1].label()} (full)"]
+    assert found[0].label(found[:1]) == found[0].label()
 
 
 def test_a_record_that_cannot_be_moved_aside_stands(tmp_path, monkeypatch):
@@ -269,12 +279,12 @@ def test_a_record_that_cannot_be_moved_aside_stands(tmp_path, monkeypatch):
     assert listing(tmp_path) == before
 
 
-def test_load_model(tmp_path):
+def test_a_record_that_is_not_there_says_how_to_make_one(tmp_path):
     with pytest.raises(InputError) as caught:
-        load_model(NAME, "tiny")
+        existing_record(NAME, "tiny")
     assert_one_sentence(str(caught.value), f"no record of {NAME}", f"fit {NAME}")
     keep(tmp_path / "runs" / "tiny" / NAME)
-    assert not load_model(NAME, "tiny").training
+    assert existing_record(NAME, "tiny").preset == "tiny"
 
 
 @pytest.mark.parametrize(("source", "synthetic"), [("synthetic", True), ("local", False), ("kaggle", False)])

@@ -66,7 +66,7 @@ def draw_variety(records: Sequence[Record]) -> Figure:
     """
     several = len(records) > 1
     points = {
-        f"{record.label()}, {NAMES[name]}" if several else NAMES[name]: (record, name)
+        f"{record.label(records)}, {NAMES[name]}" if several else NAMES[name]: (record, name)
         for record in records
         for name in MODEL
     }

@@ -66,7 +66,7 @@ def compare_settings(records: Sequence[Record]) -> Table:
     names = dict.fromkeys(name for values in settings for name in values)
     different = [name for name in names if len({str(values.get(name)) for values in settings}) > 1]
     rows = [[name, *(str(values.get(name, "")) for values in settings)] for name in different if name != "source"]
-    return Table(["setting", *(record.label() for record in records)], rows)
+    return Table(["setting", *(record.label(records) for record in records)], rows)
 
 
 def contrast_scores(before: Record, after: Record) -> Table:
@@ -83,7 +83,7 @@ def contrast_scores(before: Record, after: Record) -> Table:
         deviation = None if None in deviations else math.hypot(*deviations)
         gain = "" if None in (first, second) else format_number(second - first, deviation, sign="+")
         rows.append([name, format_score(before, name), format_score(after, name), gain])
-    return Table(["test score", before.label(), after.label(), "difference"], rows)
+    return Table(["test score", before.label([after]), after.label([before]), "difference"], rows)
 
 
 def list_scores(test: dict, spread: dict | None = None) -> Table:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import assert_one_sentence, equal, interrupt_in, listing, on_cpu, weights, without_seconds
 
-from s18_utils import records, training
+from s18_utils import training
 from s18_utils.cvae import figures
 from s18_utils.cvae.classifier_module import ClassifierModule
 from s18_utils.cvae.module import CVAEModule
@@ -104,7 +104,7 @@ def test_everything_is_loaded_the_second_time(trained, monkeypatch, capsys):
 
 
 def test_a_record_gives_its_networks_back(trained, networks):
-    module = records.load_model(NAME, "tiny", trained)
+    module = read_record(trained / NAME).model()
     assert equal(module.frozen.state_dict(), networks[NETWORKS[0]].model().net.state_dict())
     assert not any(parameter.requires_grad for parameter in module.frozen.parameters())
     for judge, name in zip(module.judges, NETWORKS[1:], strict=True):
@@ -147,14 +147,14 @@ def test_a_record_of_another_architecture_is_refused(copied, change):
     config["settings"] |= change
     file.write_text(json.dumps(config))
     with pytest.raises(InputError) as caught:
-        records.load_model(NAME, "tiny", copied)
+        read_record(copied / NAME).model()
     assert_one_sentence(str(caught.value), "do not fit its config.json", "delete the folder and train again")
 
 
 def test_a_record_with_another_networks_weights_is_refused(copied):
     shutil.copy(copied / NETWORKS[0] / "weights.safetensors", copied / NAME)
     with pytest.raises(InputError) as caught:
-        records.load_model(NAME, "tiny", copied)
+        read_record(copied / NAME).model()
     assert_one_sentence(str(caught.value), "do not fit its config.json")
 
 

@@ -15,21 +15,22 @@ from s18_utils.unet.module import UNetModule
 NAME = "unet-maxpool-transpose-bce"
 
 
-@pytest.mark.parametrize("bad", [1, 2, 3])
+@pytest.mark.parametrize(("bad", "value"), [(1, math.nan), (2, math.inf), (3, math.nan)])
 @pytest.mark.usefixtures("small", "cpu")
-def test_on_a_cpu_no_step_follows_one_without_a_finite_loss(tmp_path, monkeypatch, bad):
+def test_on_a_cpu_no_step_follows_one_without_a_finite_loss(tmp_path, monkeypatch, bad, value):
     start, steps = UNetModule.training_step, []
 
     def step(module, batch, batch_idx):
         steps.append(batch_idx)
-        return start(module, batch, batch_idx) * (math.nan if len(steps) == bad else 1)
+        return start(module, batch, batch_idx) * (value if len(steps) == bad else 1)
 
     monkeypatch.setattr(UNetModule, "training_step", step)
     with pytest.raises(FloatingPointError) as caught:
         train_or_load(NAME, "tiny", out=tmp_path)
     assert len(steps) == bad
     epoch, step = divmod(bad - 1, 2)  # two steps an epoch
-    assert_one_sentence(str(caught.value), f"the loss became nan in epoch {epoch + 1}, step {step + 1}")
+    told = f"the loss became {value} in epoch {epoch + 1}, step {step + 1}"
+    assert_one_sentence(str(caught.value), told, "train again with a learning rate below 0.004")
     assert listing(tmp_path) == {}
 
 
@@ -88,3 +89,14 @@ def test_the_first_process_speaks_for_all(monkeypatch, capsys):
         display_message("word")
         history.display_rows()
         assert capsys.readouterr().out == said
+
+
+def test_history_survives_as_a_callback():
+    history = History("title", 0)
+    history.load_state_dict({"rows": [{"seed": 0, "epoch": 1, "seconds": 1.25, "train_loss": 0.5, "val_loss": 0.25}]})
+    history.total = 3
+    assert history.state_dict()["rows"] == history.rows
+    assert history.last_line() == "title: epoch 1/3, 1.2 s, train loss 0.5, val loss 0.25"
+    page = history.to_html()
+    assert page.count("<tr>") == 2
+    assert "<td>1 / 3</td><td>1.2</td><td>0.5000</td><td>0.2500</td>" in page

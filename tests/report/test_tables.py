@@ -96,6 +96,7 @@ def test_records_of_any_number_and_kind_are_compared(tmp_path):
     ]
     assert {len(row) for row in table.rows} == {len(table.header)}
     settings = tables.compare_settings(records)
+    assert settings.header[1:3] == [f"{LABEL} (tiny)", "max pooling, transposed convolution, Dice (quick)"]
     assert settings.rows == [
         ["up", "transpose", "transpose", "bilinear"],
         ["loss", "ce", "dice", "ce"],
@@ -111,8 +112,10 @@ def test_a_score_of_a_record_from_before_it_existed_is_not_zero(tmp_path):
 
 def test_the_contrast_of_two_records(tmp_path):
     other = sample_metrics()["test"] | {"mean_iou": 0.55, "iou": {"pet": 0.7, "background": 0.75, "border": 0.4}}
-    before, after = keep(tmp_path), keep(tmp_path, experiment=DICE, test=other)
-    rows = {row[0]: row[1:] for row in tables.contrast_scores(before, after).rows}
+    before, after = keep(tmp_path), keep(tmp_path, experiment=DICE, test=other, preset="quick")
+    table = tables.contrast_scores(before, after)
+    assert table.header[1] == f"{LABEL} (tiny)"  # said where the other's is not the same
+    rows = {row[0]: row[1:] for row in table.rows}
     assert rows["mean iou"] == ["0.600", "0.550", "-0.050"]
     assert rows["iou border"] == ["0.300", "0.400", "+0.100"]
     assert rows["iou pet"] == ["0.700", "0.700", "+0.000"]

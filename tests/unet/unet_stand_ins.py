@@ -1,5 +1,6 @@
 """Small networks, data and records for the tests of the UNets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -101,8 +102,8 @@ class StandInRecord:
     def model(self) -> UNetModule:
         return self.module
 
-    def label(self) -> str:
-        return self.name
+    def label(self, others: Sequence["StandInRecord"] = ()) -> str:
+        return self.name + (f" ({self.preset})" if any(other.preset != self.preset for other in others) else "")
 
     def title(self) -> str:
         return self.name + (" (synthetic data)" if self.synthetic else "")
