@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from s18_utils.errors import InputError, local_path, make_folder
+from s18_utils.errors import InputError, check_overwritable, local_path, make_folder, write_text
 from s18_utils.experiments import EXPERIMENTS, get_experiment
 from s18_utils.report.table import Table
 
@@ -24,6 +24,10 @@ ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A nam
 PresetName = Annotated[str | None, typer.Option(help="tiny, quick or full; by default what suits the device.")]
 SourceName = Annotated[str | None, typer.Option(help="auto, local, kaggle, huggingface, torchvision or synthetic.")]
 OutFolder = Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")]
+
+MARK = "s18_utils"  # in the pictures that are written, which may then be written anew
+PICTURES = {".png": {"metadata": {"Software": MARK}}, ".jpg": {"pil_kwargs": {"comment": MARK}}}
+PICTURES |= {".jpeg": PICTURES[".jpg"]} | dict.fromkeys((".pdf", ".svg"), {"metadata": {"Creator": MARK}})
 
 
 def load(name: str) -> ModuleType:
@@ -122,6 +126,8 @@ def predict(
     """Finds the pet in photographs of your own: a mask and an overlay each, at the photograph's own size."""
     if get_experiment(experiment.split("+")[0]).family != "unet":
         raise InputError(f"{experiment} predicts no masks: choose one of the UNets")
+    if len(twice := {photo.stem for photo in photos}) < len(photos):
+        raise InputError(f"of {len(photos)} photographs only {len(twice)} have names of their own: rename the others")
     record = load("records").existing_record(experiment, preset, records)
     module = record.model()
     for photo in photos:
@@ -142,11 +148,13 @@ def swap(
     """Draws 25 test images under wrong labels into one picture, and prints the scores of the swaps."""
     if get_experiment(experiment.split("+")[0]).family != "cvae":
         raise InputError(f"{experiment} has no labels to swap: choose cvae-mnist or cvae-cifar10")
-    if file.suffix.lower() not in (".png", ".jpg", ".jpeg", ".pdf", ".svg"):
+    if file.suffix.lower() not in PICTURES:
         raise InputError(f"{file} is no picture's name: end it in .png, .jpg, .pdf or .svg")
+    check_overwritable(local_path(file), MARK)
     record = load("records").existing_record(experiment, preset, out)
     figure = load("cvae.figures").draw_composite(record, record.model(), seed)
-    figure.savefig(make_folder(local_path(file).parent, "choose another file with --file") / file.name)
+    place = make_folder(local_path(file).parent, "choose another file with --file") / file.name
+    figure.savefig(place, **PICTURES[file.suffix.lower()])
     print_scores(record, record.test, record.spread)
     print(f"picture: {file}")
 
@@ -208,7 +216,7 @@ def readme(file: Annotated[Path, typer.Argument(help="The file to write to.")] =
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"can't read {file} ({error}): name the README of a checkout") from error
-    file.write_text(load("report.readme").write_results(text), encoding="utf-8")
+    write_text(file, load("report.readme").write_results(text))
 
 
 @app.command()
@@ -228,15 +236,14 @@ def bench(
     measurements = load("report.bench")
     if json_file:
         make_folder(local_path(json_file).parent, "choose another file with --json")
-        if json_file.is_dir():
-            raise InputError(f"{json_file} is a folder: name a file")
+        check_overwritable(local_path(json_file), '"device": ')
     numbers = {"device": load("device").describe_device()}
     print(numbers["device"])
     for each, measured in measurements.measure(name):
         numbers[each] = {"title": measured.title, "rows": measured.rows}
         print(f"\n{each}: {measured.title}\n{measured.to_table()}", flush=True)
     if json_file:
-        json_file.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+        write_text(local_path(json_file), json.dumps(numbers, indent=2) + "\n")
 
 
 def print_scores(record: Any, scores: dict, spread: dict | None = None) -> None:
@@ -253,6 +260,10 @@ def main() -> None:
         app()
     except (InputError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a full disk, and what others do to files meanwhile
+        where = error.filename or "its files"
+        print(f"error: can't use {where} ({error.strerror or error}): free some space, or allow it", file=sys.stderr)
         sys.exit(2)
 
 

@@ -1,9 +1,17 @@
-"""The one exception that means: what was given does not fit, and the message says what to do about it."""
+"""The one exception that means: what was given does not fit, and the message says what to do about it.
+
+And the way to files that raises it: paths that mean one thing everywhere, and writing that loses nothing.
+"""
 
 import os
 import re
+import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
+
+DAY = 86_400  # seconds
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of most file systems
 
 
 class InputError(ValueError):
@@ -21,12 +29,19 @@ def local_path(path: str | Path) -> Path:
 
     Raises:
         InputError: an address (`gs://…`, `s3:…`) or a chain of them (`a::b`), which libraries below would read as
-            such, each in its own way.
+            such, each in its own way; or what no file can be called.
     """
     text = os.fspath(path)
     if "::" in text or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):
         raise InputError(f"{text} is no folder of this machine: mount it, and use the path where it is mounted")
-    return Path(os.path.abspath(Path(text).expanduser()))
+    try:
+        local = Path(os.path.abspath(Path(text).expanduser()))
+        longest = max(len(os.fsencode(part)) for part in local.parts)
+    except (RuntimeError, ValueError):  # the home of nobody, and characters that can't be encoded
+        longest = LONGEST_PATH
+    if "\0" in text or longest > LONGEST_NAME or len(os.fsencode(local)) > LONGEST_PATH:
+        raise InputError(f"{ascii(text[:60])} can't be the path of a file: use another, of fewer or plainer characters")
+    return local
 
 
 def make_folder(folder: str | Path, remedy: str) -> Path:
@@ -39,3 +54,32 @@ def make_folder(folder: str | Path, remedy: str) -> Path:
     except OSError as error:
         raise InputError(f"can't write to {folder} ({error.strerror or error}): {remedy}") from error
     return folder
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes a text file in one step, so that nobody ever reads half of it, and a crash leaves what was there."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_overwritable(file: Path, mark: str) -> None:
+    """Raises an InputError unless nothing is at `file`, or what this package wrote, which is told by a `mark` in it."""
+    if file.is_dir():
+        raise InputError(f"{file} is a folder: name a file")
+    try:
+        ours = not os.path.lexists(file) or mark.encode() in file.read_bytes()
+    except OSError as error:
+        raise InputError(f"can't read {file} ({error.strerror}), which is in the way: name another file") from error
+    if not ours:
+        raise InputError(f"{file} is there and was not made by this command: move it away, or name another file")
+
+
+def remove_leftovers(folder: Path, pattern: str) -> None:
+    """Removes what killed processes left in a folder: all that fits the pattern and is older than a day."""
+    for path in folder.glob(pattern):
+        if time.time() - path.stat().st_mtime > DAY:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import nbformat
 import s18_utils.cvae.tradeoff
 import s18_utils.unet.figures
 from s18_utils import notebooks, records, training
-from s18_utils.errors import InputError, check_choice
+from s18_utils.errors import InputError, check_choice, write_text
 from s18_utils.experiments import EXPERIMENTS, NETWORKS, build_settings, get_experiment, network_name
 from s18_utils.records import Record
 from s18_utils.report.progress import display_message
@@ -56,7 +56,7 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
                 publish_tradeoff(name, preset)
         compare_unets(preset)
         readme = notebooks.NOTEBOOKS.parent / "README.md"
-        readme.write_text(write_results(readme.read_text(encoding="utf-8")), encoding="utf-8")
+        write_text(readme, write_results(readme.read_text(encoding="utf-8")))
         return [file for name in names if not render(file := EXPERIMENTS[name].notebook)]
 
 

@@ -7,6 +7,7 @@ images to draw anew where there are no data at hand; a UNet's has a dozen of the
 """
 
 import csv
+import ctypes
 import inspect
 import json
 import os
@@ -30,7 +31,7 @@ from s18_utils.cvae.classifier_module import ClassifierModule
 from s18_utils.cvae.module import CVAEModule
 from s18_utils.data.store import Batch, evenly_spread, to_floats
 from s18_utils.device import device
-from s18_utils.errors import InputError, check_choice, local_path, make_folder
+from s18_utils.errors import InputError, check_choice, local_path, make_folder, remove_leftovers, write_text
 from s18_utils.experiments import EXPERIMENTS, PRESETS, get_experiment
 from s18_utils.settings import DataSettings, describe_changes, parse_settings
 from s18_utils.unet.module import UNetModule
@@ -311,7 +312,8 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
     folder = record.folder
     check_replaceable(folder)
     parent = make_folder(folder.parent, REMEDY)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}-", dir=parent))
+    remove_leftovers(parent, ".record-*")
+    partial = Path(tempfile.mkdtemp(prefix=".record-", dir=parent))
     try:
         write_json(partial / "metrics.json", record.metrics)
         write_json(partial / "config.json", config)
@@ -362,7 +364,13 @@ def check_replaceable(folder: Path) -> None:
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Moves `new` to `folder`; what was there is moved aside first, and back if that fails: never is it half gone."""
+    """Moves `new` to `folder`, in one step where the system can exchange two folders.
+
+    Elsewhere what was there is moved aside first, and back if that fails: never is it half gone.
+    """
+    if folder.exists() and exchange_folders(new, folder):
+        shutil.rmtree(new, ignore_errors=True)
+        return
     aside = new.with_name(f"{new.name}-replaced")
     if folder.exists():
         folder.rename(aside)
@@ -375,10 +383,24 @@ def replace_folder(new: Path, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def exchange_folders(first: Path, second: Path) -> bool:
+    """Swaps two folders in one step, which Linux can on most disks; returns whether it was done."""
+    try:
+        here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        return ctypes.CDLL(None).renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
+    except (OSError, AttributeError, TypeError):  # another system
+        return False
+
+
 def save_figures(folder: Path, figures: dict[str, Figure]) -> None:
-    """Writes figures as `<name>.png` into a folder."""
+    """Writes figures as `<name>.png` into a folder, each in one step."""
     for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png")
+        partial = folder / f".{name}.png"
+        try:
+            figure.savefig(partial)
+            partial.replace(folder / f"{name}.png")
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict:
@@ -397,10 +419,8 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Writes a JSON file in one step, so that nobody ever reads half of it."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    """Writes a JSON file in one step."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def to_number(text: str) -> int | float:

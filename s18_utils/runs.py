@@ -39,9 +39,10 @@ def folder_name(spec: Experiment, changes: dict[str, Any], name: str | None) -> 
     text = describe_changes(changes) if name is None else name
     if name is None and not changes:
         return spec.name
-    if name is None and len(text) > 100:
-        raise InputError(f"so many changes ({text[:60]}…) make no name for a folder: give the variant one with name=")
-    if not text.strip() or text != text.strip() or len(text.encode()) > 100 or set(text) & set('/\\:*?"<>|\n\t'):
+    plain = text == text.strip() != "" and text.isprintable() and not set(text) & set('/\\:*?"<>|')
+    if not plain or len(os.fsencode(text)) > 100:
+        if name is None:
+            raise InputError(f"{text[:60]!r}… can't be a folder's name: give the variant one with name= or --name")
         raise InputError(f"{text!r} can't be a folder's name: use letters, digits, spaces and .,=-_ alone")
     return f"{spec.name}+{text}"
 

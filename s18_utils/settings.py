@@ -157,7 +157,7 @@ def parse_settings(family: str, values: dict[str, Any], what: str) -> DataSettin
         if first["type"] == "extra_forbidden":
             known = ", ".join(list_settings(FAMILIES[family]))
             raise InputError(f"{what} hold an unknown {names[0]}: the settings are {known}") from error
-        raise InputError(f"{names[0]} can't be {first['input']!r}: it should be {reason}") from error
+        raise InputError(f"{names[0] or what} can't be {first['input']!r}: it should be {reason}") from error
 
 
 def list_settings(group: type[pydantic.BaseModel]) -> list[str]:

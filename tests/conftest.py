@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from playwright import sync_api as playwright
 from safetensors.torch import load_file
 from torch import Tensor
 
+from s18_utils import __main__ as command_line
 from s18_utils import device as devices
 from s18_utils import fitting, records, training
 from s18_utils.data import sources
@@ -84,6 +86,20 @@ def small(monkeypatch, tmp_path) -> Callable[..., None]:
     monkeypatch.setattr(records, "PUBLISHED", tmp_path / "none-published")
     change(size=32, epochs=2, batch_size=8, limit=24, source="synthetic", width=4, learning_rate=4e-3)
     return change
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command line in this process; gives its exit status, output and errors."""
+
+    def call(*words) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["s18_utils", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            command_line.main()
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture

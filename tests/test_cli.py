@@ -12,7 +12,6 @@ import pytest
 from conftest import assert_one_sentence
 from PIL import Image
 
-from s18_utils import __main__ as command_line
 from s18_utils import notebooks
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import find_record
@@ -24,20 +23,6 @@ from s18_utils.unet.module import UNetModule
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "unet-maxpool-transpose-bce"
 pytestmark = pytest.mark.usefixtures("small")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the command line in this process; gives its exit status, output and errors."""
-
-    def call(*words) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["s18_utils", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            command_line.main()
-        return int(end.value.code or 0), *capsys.readouterr()
-
-    return call
 
 
 def in_a_process(*words: str) -> subprocess.CompletedProcess:

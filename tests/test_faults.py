@@ -1,6 +1,7 @@
 """Bad input of every kind: one sentence that says what to do, and nothing half-written left behind."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from PIL import Image
 
 from s18_utils.data.batches import StoreData
 from s18_utils.data.dataset import open_data
+from s18_utils.data.pictures import read_picture
 from s18_utils.errors import InputError
 from s18_utils.experiments import build_settings, get_experiment
-from s18_utils.records import build_module, read_record
+from s18_utils.play.card import export_record
+from s18_utils.records import build_module, find_record, read_record
+from s18_utils.report import bench
+from s18_utils.runs import folder_name
 from s18_utils.training import train_or_load
 from s18_utils.unet.losses import CrossEntropyLoss, DiceLoss
 
@@ -143,8 +148,8 @@ FAULTS = {
     "mask value 3, cross-entropy": (call_loss(CrossEntropyLoss(), 3), ("must lie in 0–2, not 1–3", "subtract 1")),
     "mask value -1": (call_loss(DiceLoss(), -1), ("must lie in 0–2, not -1–1",)),
     "mask value 255": (call_loss(CrossEntropyLoss(), 255), ("must lie in 0–2, not 1–255",)),
-    "mask value 0 on disk": (with_mask(put(0)), ("train_1.png", "outside 1–3", "1 for pet")),
-    "mask value 4 on disk": (with_mask(put(4)), ("train_1.png", "outside 1–3", "1 for pet")),
+    "mask value 0 on disk": (with_mask(put(0)), ("train_1.png", "outside 1–3", "one number a class")),
+    "mask value 4 on disk": (with_mask(put(4)), ("train_1.png", "outside 1–3", "one number a class")),
     "mask of another size": (
         with_mask(lambda values: values[:20]),
         ("train_1.jpg is 24×24", "train_1.png 24×20", "of one size"),
@@ -194,6 +199,78 @@ def test_nothing_at_all_changes_in_the_folders_that_were_given(place):
     assert listing(place.pets) == before
     assert not place.out.exists()
     assert listing(place.tmp_path / "empty") == {}
+
+
+@pytest.mark.parametrize(
+    "path", ["x" * 256, "x/" * 2100, "a\0b", "~no-such-user/x", "\ud800", "gs://bucket/x", "s3:x", "file:///x", "a::b"]
+)
+def test_a_path_that_is_no_folder_of_this_machine_is_refused_everywhere(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for use in (
+        lambda: train_or_load(NAME, "tiny", out=path),
+        lambda: find_record(NAME, "tiny", path),
+        lambda: open_data(path, 32),
+        lambda: export_record(None, path),
+        lambda: read_picture(path),
+    ):
+        with pytest.raises(InputError) as caught:
+            use()
+        assert "\n" not in str(caught.value)
+    assert listing(tmp_path).keys() <= {"runs"}
+
+
+def test_a_home_folder_means_the_same_everywhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("S18_RUNS", "~/runs")
+    monkeypatch.chdir(tmp_path)
+    record = train_or_load(NAME, "tiny")
+    assert record.folder == tmp_path / "home" / "runs" / "tiny" / NAME
+    assert record.has_weights
+    assert train_or_load(NAME, "tiny", out="~/other").folder == tmp_path / "home" / "other" / NAME
+    assert not (tmp_path / "~").exists()
+
+
+def test_no_command_overwrites_what_it_did_not_make(run, tmp_path, monkeypatch):
+    train_or_load("cvae-mnist", "tiny", out=tmp_path / "runs")
+    train_or_load(NAME, "tiny", out=tmp_path / "runs")
+    monkeypatch.setattr(bench, "measure", lambda name: iter([("swap", bench.Measurement("a swap", [{"way": 1.0}]))]))
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "cat.jpg")
+    kept, made = ("--preset", "tiny"), tmp_path / "made"
+    commands = {
+        made / "x.png": ("swap", "cvae-mnist", *kept, "--out", tmp_path / "runs", "--file", made / "x.png"),
+        made / "x.jpg": ("swap", "cvae-mnist", *kept, "--out", tmp_path / "runs", "--file", made / "x.jpg"),
+        made / "x.pdf": ("swap", "cvae-mnist", *kept, "--out", tmp_path / "runs", "--file", made / "x.pdf"),
+        made / "x.svg": ("swap", "cvae-mnist", *kept, "--out", tmp_path / "runs", "--file", made / "x.svg"),
+        made / "x.json": ("bench", "swap", "--json", made / "x.json"),
+        made / "cat-overlay.png": (
+            *("predict", tmp_path / "cat.jpg", "--experiment", NAME, *kept),
+            *("--records", tmp_path / "runs", "--out", made),
+        ),
+        made / "network.onnx": ("export", NAME, *kept, "--records", tmp_path / "runs", "--out", made),
+    }
+    for file, words in commands.items():
+        made.mkdir()
+        file.write_text("a thesis")
+        status, _, errors = run(*words)
+        assert (status, file.read_text()) == (2, "a thesis"), file.name
+        assert_one_sentence(errors.removeprefix("error: ").strip(), file.name)
+        file.unlink()
+        for _ in range(2):  # and what it made itself is made anew
+            assert run(*words)[0] == 0, file.name
+        assert file.stat().st_size > 0
+        shutil.rmtree(made)
+    (tmp_path / "b").mkdir()
+    shutil.copy(tmp_path / "cat.jpg", tmp_path / "b" / "cat.jpg")
+    status, _, errors = run("predict", tmp_path / "cat.jpg", tmp_path / "b" / "cat.jpg", "--out", made)
+    assert status == 2
+    assert_one_sentence(errors.removeprefix("error: ").strip(), "rename the others")
+
+
+@pytest.mark.parametrize("changes", [{"data": "/home/me/pets"}, {f"setting_{n}": n for n in range(20)}])
+def test_changes_that_make_no_name_for_a_folder_ask_for_one(changes):
+    with pytest.raises(InputError) as caught:
+        folder_name(get_experiment(NAME), changes, None)
+    assert_one_sentence(str(caught.value), "give the variant one with name=")
 
 
 def test_mistakes_are_input_errors_and_value_errors():

@@ -5,6 +5,7 @@ folder of its own name, `images/images` and `annotations/annotations`. On disk a
 3 border; in memory the classes are 0, 1, 2.
 """
 
+import os
 from pathlib import Path
 
 import torch
@@ -69,7 +70,7 @@ def list_pairs(root: Path) -> dict[str, list[Pair]]:
                 raise InputError(f"{name} stands in {where}: list each image once")
             seen[name] = listing
             for file in pair:
-                if not file.is_file():
+                if not os.path.isfile(file):  # unlike Path's it minds no name that is too long
                     raise InputError(f"{file} is missing though {listing} lists it: unpack the archives again")
     return pairs
 

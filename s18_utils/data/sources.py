@@ -14,7 +14,6 @@ import functools
 import itertools
 import os
 import re
-import shutil
 import tempfile
 import threading
 import time
@@ -28,7 +27,7 @@ from typing import NamedTuple
 
 from platformdirs import user_cache_dir
 
-from s18_utils.errors import InputError, check_choice, local_path, make_folder
+from s18_utils.errors import InputError, check_choice, local_path, make_folder, remove_leftovers
 from s18_utils.report.progress import display_message
 
 SOURCES = ("auto", "local", "kaggle", "huggingface", "torchvision", "synthetic")
@@ -36,7 +35,6 @@ KAGGLE_INPUT = Path("/kaggle/input")
 KAGGLE_DEPTH = 6  # /kaggle/input/datasets/<owner>/<set>/cifar10/cifar10
 LISTED = 1000  # entries of a folder that are looked at; where there are more, they are images
 PROBE_SECONDS = 5
-DAY = 86_400  # seconds
 REMEMBERED_SECONDS = 300  # how long a server that did not answer is taken to be out of reach
 
 
@@ -158,9 +156,7 @@ def download_first(reader, downloads: dict[str, Download], folder: Path, notes: 
 def download(reader, server: Download, folder: Path) -> tuple[Path, list[Path]]:
     """Downloads a data set into a folder, whole or not at all; returns where to read it from, and the files there."""
     target = make_folder(folder, "set S18_DATA to a folder that you can write to") / server.layout
-    for leftover in folder.glob(".partial-*"):  # of downloads that were killed
-        if time.time() - leftover.stat().st_mtime > DAY:
-            shutil.rmtree(leftover, ignore_errors=True)
+    remove_leftovers(folder, ".partial-*")
     try:
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder, ignore_cleanup_errors=True) as partial:
             server.fetch(Path(partial))

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from s18_utils.errors import InputError, make_folder
+from s18_utils.errors import InputError, make_folder, remove_leftovers
 
 Tensors = dict[str, Tensor]
 Batch = dict[str, Tensor]
-DAY = 86_400  # seconds
 
 
 class DataSet(NamedTuple):
@@ -70,9 +68,7 @@ def open_store(path: Path, stamp: str, build: Callable[[], Tensors]) -> tuple[Te
     if (stored := read_store(path, stamp)) is not None:
         return stored
     make_folder(path.parent, "set S18_DATA to a folder that you can write to")
-    for leftover in path.parent.glob(f".{path.stem}-*.partial"):  # of builders that were killed
-        if time.time() - leftover.stat().st_mtime > DAY:
-            leftover.unlink(missing_ok=True)
+    remove_leftovers(path.parent, f".{path.stem}-*.partial")
     tensors = {name: tensor.contiguous() for name, tensor in build().items()}
     metadata = {"stamp": stamp, "fingerprint": fingerprint(tensors)}
     partial = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.partial")

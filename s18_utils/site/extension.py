@@ -2,6 +2,7 @@
 
 import html
 import re
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -18,6 +19,11 @@ POLICY = "; ".join(
 )
 DEFINITIONS = "docs/definitions"
 KATEX_FILES = ("katex/katex.min.js", "katex/auto-render.min.js")
+
+
+def keep_within(app: Sphinx) -> None:
+    """Has myst-nb keep the pictures of notebooks among the doctrees, not beside the folder of the pages."""
+    app.env.mystnb_config = app.env.mystnb_config.copy(output_folder=str(Path(app.doctreedir) / "pictures"))
 
 
 def visit_math(self, node: nodes.math) -> None:
@@ -109,6 +115,7 @@ def setup(app: Sphinx) -> dict:
     """Called by Sphinx."""
     app.add_config_value("s18_katex", False, "html")
     app.add_html_math_renderer("katex", (visit_math, None), (visit_math_block, None))
+    app.connect("builder-inited", keep_within, priority=900)  # after myst-nb's
     app.connect("html-page-context", add_page_files, priority=900)  # after the theme's
     app.connect("doctree-resolved", link_terms)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from s18_utils.data.pictures import picture_to_tensor, read_picture, resize_picture
 from s18_utils.device import autocast
-from s18_utils.errors import InputError, make_folder
+from s18_utils.errors import InputError, check_overwritable, make_folder
 from s18_utils.unet.module import UNetModule
 from s18_utils.unet.overlay import draw_certainty, draw_index, draw_overlay, enlarge_mask
+
+MARK = "s18_utils"  # in every file that is written, which may then be written anew
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,13 @@ class Prediction:
         """Writes `<name>-mask.png`, a palette image of class numbers, and `<name>-overlay.png`; returns both paths."""
         folder = make_folder(folder, "choose another folder")
         paths = folder / f"{name}-mask.png", folder / f"{name}-overlay.png"
+        for path in paths:
+            check_overwritable(path, MARK)
         text = PngInfo()
+        text.add_text("Software", MARK)
         text.add_text("classes", ", ".join(f"{index} {name}" for index, name in enumerate(self.classes)))
         draw_index(self.mask, self.classes).save(paths[0], pnginfo=text)
-        self.overlay().save(paths[1], compress_level=1)  # a photograph hardly gets smaller by more
+        self.overlay().save(paths[1], pnginfo=text, compress_level=1)  # a photograph hardly gets smaller by more
         return paths
 
 

@@ -175,7 +175,8 @@ def test_a_run_shows_each_notebook_as_it_finishes(checkout, tmp_path):
     assert 'http-equiv="refresh"' in first
     assert "0.5" in first
     assert f"{NAMES[0]}.html" not in first
-    (out / f"{NAMES[0]}.ipynb").write_bytes((checkout / "notebooks" / f"{NAMES[0]}.ipynb").read_bytes())
+    cells = [new_markdown_cell("# One\n\nText."), new_code_cell("1 + 1", outputs=[picture()])]
+    nbformat.write(new_notebook(cells=cells), out / f"{NAMES[0]}.ipynb")
     pages[0].state, pages[0].seconds, pages[1].state = "failed", 12.4, "running"
     write_run(out, pages, "tiny", [table], checkout)
     then = (out / "index.html").read_text(encoding="utf-8")
@@ -185,6 +186,8 @@ def test_a_run_shows_each_notebook_as_it_finishes(checkout, tmp_path):
     page = (out / f"{NAMES[0]}.html").read_text(encoding="utf-8")
     assert "Text." in page
     assert 'href="index.html"' in page
+    assert 'src="_images/' in page
+    assert not {path.name for path in tmp_path.iterdir()} - {"build", "cache", "repository"}  # nothing beside `out`
     pages[1].state = "failed"  # whose notebook could not be written
     write_run(out, pages, "tiny", [], checkout)
     assert 'http-equiv="refresh"' not in (out / "index.html").read_text(encoding="utf-8")
