@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 
 import s18_utils.cvae.tradeoff
+import s18_utils.unet.effects
 import s18_utils.unet.figures
 from s18_utils import notebooks, records, training
 from s18_utils.errors import InputError, check_choice, write_text
@@ -54,6 +55,8 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
                 redraw(train_published(needed, preset))
             if spec.tradeoff:
                 publish_tradeoff(name, preset)
+        if preset != "full" and not only:  # twelve more trainings of minutes, not of hours
+            publish_combinations(preset)
         compare_unets(preset)
         readme = notebooks.NOTEBOOKS.parent / "README.md"
         write_text(readme, write_results(readme.read_text(encoding="utf-8")))
@@ -100,6 +103,15 @@ def publish_tradeoff(name: str, preset: str) -> None:
     measured = training.train_tradeoff(name, preset, folder)
     chosen = build_settings(get_experiment(name), preset).label_weight
     records.save_figures(folder, {"tradeoff": s18_utils.cvae.tradeoff.draw_tradeoff(measured, chosen)})
+
+
+def publish_combinations(preset: str) -> None:
+    """Trains the combinations of the UNets' choices that are no experiments, and draws the effects of the choices."""
+    folder = records.PUBLISHED / s18_utils.unet.effects.FOLDER
+    for name, changes in s18_utils.unet.effects.OTHERS:
+        training.train_or_load(name, preset, seeds=SEEDS["unet"], out=folder, **changes)
+    combinations = s18_utils.unet.effects.find_combinations()
+    records.save_figures(folder, {"effects": s18_utils.unet.effects.draw_effects(combinations)})
 
 
 def redraw(record: Record) -> None:
