@@ -15,7 +15,10 @@ LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of most file systems
 
 
 class InputError(ValueError):
-    """A file, a name or a value that the user gave can't be used; the command line prints it as one line."""
+    """A file, a name or a value that the user gave can't be used; command line and notebooks show it as one line."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [f"{type(self).__name__}: {self}"]
 
 
 def check_choice(what: str, value: str, choices: Iterable[str]) -> None:

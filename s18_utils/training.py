@@ -269,7 +269,7 @@ def build_filmstrip(family: str, data: StoreData) -> Filmstrip | None:
     figures, batch, classes = EXAMPLES[family], EXAMPLES[family].choose_watched(data), data.data.classes
     return Filmstrip(
         lambda module: figures.take_snapshot(module, batch),
-        lambda snapshot, epoch: figures.draw_snapshot(batch, snapshot, epoch, classes),
+        lambda snapshot, when: figures.draw_snapshot(batch, snapshot, when, classes),
     )
 
 

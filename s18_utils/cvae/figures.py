@@ -15,10 +15,9 @@ from s18_utils.cvae.plots import draw_matrix, draw_variety
 from s18_utils.cvae.variety import read_images
 from s18_utils.data.batches import StoreData
 from s18_utils.data.store import Batch, to_floats
-from s18_utils.errors import InputError
 from s18_utils.records import Record
 from s18_utils.report.curves import draw_curves
-from s18_utils.report.style import GREY, RIGHT, WRONG, hide_frame, new_figure
+from s18_utils.report.style import GREY, RIGHT, WRONG, draw_sentence, hide_frame, new_figure
 
 GAP = 2  # pixels of an image, between tiles
 LINE = 0.16  # inches, of a caption
@@ -206,34 +205,37 @@ def take_snapshot(module: CVAEModule, batch: Batch) -> Tensor:
     return (torch.stack(drawn).float().cpu() * 255).round().byte()
 
 
-def draw_snapshot(batch: Batch, snapshot: Tensor, epoch: float, classes: Sequence[str]) -> Figure:
+def draw_snapshot(batch: Batch, snapshot: Tensor, when: str, classes: Sequence[str]) -> Figure:
     """A snapshot below the images that it was drawn from."""
-    return draw_strip("The same test images while the model learns", batch, snapshot[None], [epoch], classes)
+    return draw_strip("The same test images while the model learns", batch, [snapshot], [when], classes)
 
 
 def draw_filmstrip(record: Record) -> Figure:
     """What the same images became in the course of a record's training, a row a snapshot.
 
-    Raises:
-        InputError: the record keeps no snapshots.
+    Of a record that keeps no snapshots, which older ones do not, there is a sentence that says so.
     """
     kept = record.stored_examples
     if "snapshots" not in kept:
-        raise InputError(f"{record.folder} keeps no snapshots: train {record.experiment} again")
+        return draw_sentence(
+            record.title(), "This record keeps no snapshots: train again with retrain=True to have some."
+        )
     batch = to_floats({name: kept[f"watched_{name}"] for name in ("image", "label")})
     title = f"{record.title()}: the same test images while the model learns"
-    return draw_strip(title, batch, kept["snapshots"], kept["snapshot_epochs"].tolist(), record.data["classes"])
+    times = [f"epoch {epoch:.3g}" for epoch in kept["snapshot_epochs"].tolist()]
+    return draw_strip(title, batch, kept["snapshots"], times, record.data["classes"])
 
 
-def draw_strip(title: str, batch: Batch, snapshots: Tensor, epochs: Sequence[float], classes: Sequence[str]) -> Figure:
-    """Images above their snapshots (E, 2, N, C, S, S): left under their own labels, right under the ones asked for."""
+def draw_strip(
+    title: str, batch: Batch, snapshots: Sequence[Tensor], times: Sequence[str], classes: Sequence[str]
+) -> Figure:
+    """Images above their snapshots, (2, N, C, S, S) each: left under their own labels, right under those asked for."""
     labels = torch.cat([batch["label"], asked_labels(batch["label"], len(classes))])
     lines = [torch.cat([batch["image"], batch["image"]]), *(snapshot.flatten(0, 1) / 255 for snapshot in snapshots)]
     tiles = [[to_tile(image) for image in line] for line in lines]
-    rows = ["input", *(f"epoch {epoch:.3g}" for epoch in epochs)]
     title = f"{title}, left under the true label, right under another"
-    figure = draw_tiles(title, tiles, rows, [f"as {classes[label]}" for label in labels], tile=0.5)
-    middle = len(batch["label"]) * (snapshots.shape[-1] + GAP) - GAP / 2 - 0.5
+    figure = draw_tiles(title, tiles, ["input", *times], [f"as {classes[label]}" for label in labels], tile=0.5)
+    middle = len(batch["label"]) * (batch["image"].shape[-1] + GAP) - GAP / 2 - 0.5
     figure.axes[0].axvline(middle, color=GREY, linewidth=1.5)
     return figure
 

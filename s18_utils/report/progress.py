@@ -115,12 +115,12 @@ class Filmstrip(L.Callback):
 
     Args:
         take: a snapshot of the module in evaluation mode, uint8; it draws no random numbers.
-        draw: a picture of a snapshot after so many epochs.
+        draw: a picture of a snapshot, given with when it was taken, `after epoch 3`.
     """
 
     MOMENTS = 12
 
-    def __init__(self, take: Callable[[L.LightningModule], Tensor], draw: Callable[[Tensor, float], Figure]):
+    def __init__(self, take: Callable[[L.LightningModule], Tensor], draw: Callable[[Tensor, str], Figure]):
         self.take, self.draw = take, draw
         self.snapshots, self.epochs = [], []
         self.handle = None  # of the notebook's picture
@@ -168,7 +168,7 @@ class Filmstrip(L.Callback):
         from IPython.display import display
 
         file = io.BytesIO()
-        figure = self.draw(snapshot, epoch)
+        figure = self.draw(snapshot, f"after epoch {epoch}")
         figure.savefig(file, format="png")
         text = f"The same test images after epoch {epoch}"
         about = {"image/png": {"alt": text, "width": round(100 * figure.get_figwidth())}}

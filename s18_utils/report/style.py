@@ -54,6 +54,14 @@ def new_figure(
     return figure, axes
 
 
+def draw_sentence(title: str, sentence: str) -> Figure:
+    """A figure that says why there is nothing to see, so that a notebook goes on."""
+    figure, [[axis]] = new_figure(title, height=1)
+    axis.text(0.5, 0.5, sentence, ha="center", va="center", fontsize=10, transform=axis.transAxes)
+    hide_frame(axis)
+    return figure
+
+
 def style_lines(axis: plt.Axes, x: str, y: str) -> None:
     """Axis labels and a light grid for an axis with lines."""
     axis.set(xlabel=x, ylabel=y)

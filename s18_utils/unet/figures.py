@@ -20,7 +20,7 @@ from s18_utils.device import autocast, device
 from s18_utils.errors import InputError
 from s18_utils.records import Record
 from s18_utils.report.curves import draw_curves
-from s18_utils.report.style import BLUE, GREEN, GREY, SKY, VERMILION, hide_frame, new_figure, style_lines
+from s18_utils.report.style import BLUE, GREEN, GREY, SKY, VERMILION, draw_sentence, hide_frame, new_figure, style_lines
 from s18_utils.unet.module import UNetModule
 from s18_utils.unet.overlay import BACKGROUND, BORDER, class_colours, draw_overlay
 
@@ -84,10 +84,10 @@ def take_snapshot(module: UNetModule, batch: Batch) -> Tensor:
         return module(batch["image"].to(module.device)).argmax(1).byte().cpu()
 
 
-def draw_snapshot(batch: Batch, snapshot: Tensor, epoch: float, classes: Sequence[str]) -> Figure:
+def draw_snapshot(batch: Batch, snapshot: Tensor, when: str, classes: Sequence[str]) -> Figure:
     """A snapshot's masks below the true ones."""
     images = batch["image"]
-    lines = [Line("truth", images, batch["mask"]), Line(f"after epoch {epoch:.3g}", images, snapshot.long())]
+    lines = [Line("truth", images, batch["mask"]), Line(when, images, snapshot.long())]
     return draw_lines(lines, "The same test images while the network learns", classes)
 
 
@@ -222,11 +222,12 @@ def compare_by_class(records: Sequence[Record]) -> Figure:
 def draw_filmstrip(record: Record) -> Figure:
     """Masks of the same test images in the course of a record's training, a column a snapshot, then the true ones.
 
-    Raises:
-        InputError: the record keeps no snapshots.
+    Of a record that keeps no snapshots, which older ones do not, there is a sentence that says so.
     """
     if "snapshots" not in record.stored_examples:
-        raise InputError(f"{record.folder} keeps no snapshots: train {record.experiment} again")
+        return draw_sentence(
+            record.title(), "This record keeps no snapshots: train again with retrain=True to have some."
+        )
     snapshots, classes = record.stored_examples["snapshots"].long(), record.data["classes"]
     batch = record.examples(snapshots.shape[1])
     images, epochs = batch["image"], record.stored_examples["snapshot_epochs"].tolist()
