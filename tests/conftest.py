@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -42,12 +43,17 @@ def own_folders(monkeypatch, tmp_path, shared_store) -> None:
 
 
 @pytest.fixture
-def real_data(monkeypatch, own_folders) -> Path:
-    """The user's data directory; skips where `S18_DATA` names none with real data."""
-    if not REAL_DATA or not (Path(REAL_DATA) / "oxford-iiit-pet").is_dir():
-        pytest.skip("no real data: S18_DATA names no folder with oxford-iiit-pet")
-    monkeypatch.setenv("S18_DATA", REAL_DATA)
-    return Path(REAL_DATA)
+def real_data(monkeypatch, own_folders) -> Callable[[ModuleType], Path]:
+    """Points the package at the user's data directory; skips where `S18_DATA` names none with that reader's set."""
+
+    def find(reader: ModuleType) -> Path:
+        root = reader.find(Path(REAL_DATA)) if REAL_DATA else None
+        if root is None:
+            pytest.skip(f"no real data: S18_DATA names no folder with {reader.TITLE}")
+        monkeypatch.setenv("S18_DATA", REAL_DATA)
+        return root
+
+    return find
 
 
 @pytest.fixture(scope="session")
@@ -121,6 +127,15 @@ def data_folder(monkeypatch, tmp_path) -> Path:
     folder = tmp_path / "own-data"
     folder.mkdir()
     monkeypatch.setenv("S18_DATA", str(folder))
+    return folder
+
+
+@pytest.fixture
+def kaggle(monkeypatch, data_folder) -> Path:
+    """The inputs of a Kaggle notebook; the data directory is empty."""
+    folder = data_folder.parent / "kaggle-input"
+    folder.mkdir()
+    monkeypatch.setattr(sources, "KAGGLE_INPUT", folder)
     return folder
 
 

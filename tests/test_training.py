@@ -317,6 +317,7 @@ def test_it_learns_on_synthetic_pets(small, tmp_path):
 
 
 def test_it_learns_on_real_pets(small, tmp_path, real_data):
+    real_data(pets)
     learns(small, tmp_path, least=0.12, source="local")
 
 

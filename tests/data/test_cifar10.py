@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from conftest import REAL_DATA, assert_one_sentence, listing
+from conftest import assert_one_sentence, listing
 from PIL import Image
 from test_labelled import assert_refused
 from torchvision.datasets import CIFAR10
@@ -226,9 +226,7 @@ LAYOUTS = ["cifar10-pngs-in-folders/cifar10/cifar10", "cifar10", "datasets/owner
 
 @pytest.mark.parametrize("path", LAYOUTS)
 @pytest.mark.parametrize("names", [("train", "test"), ("TRAINSET", "TESTSET")])
-def test_a_folder_of_pngs_per_class_is_read(monkeypatch, data_folder, path, names):
-    kaggle = data_folder.parent / "kaggle-input"
-    monkeypatch.setattr(sources, "KAGGLE_INPUT", kaggle)
+def test_a_folder_of_pngs_per_class_is_read(kaggle, path, names):
     for folder, count in zip(names, (2, 1), strict=True):
         for number, name in enumerate(cifar10.CLASSES):
             (kaggle / path / folder / name).mkdir(parents=True)
@@ -245,9 +243,8 @@ def test_a_folder_of_pngs_per_class_is_read(monkeypatch, data_folder, path, name
 
 
 @pytest.mark.parametrize("path", ["cifar-10-python/cifar-10-batches-py", "cifar10-python/any-name", "datasets/a/b/c"])
-def test_kaggles_batches_are_read(monkeypatch, write_batches, data_folder, path):
-    monkeypatch.setattr(sources, "KAGGLE_INPUT", data_folder.parent / "kaggle-input")
-    write_batches(data_folder.parent / "kaggle-input" / path)
+def test_kaggles_batches_are_read(write_batches, kaggle, path):
+    write_batches(kaggle / path)
     data = open_data("cifar10")
     assert data.source == "kaggle"
     assert_holds(data.test, *random_objects(3, seed=1))
@@ -269,15 +266,8 @@ def test_the_classes_are_torchvisions(write_batches, tmp_path):
     assert tuple(CIFAR10(tmp_path).classes) == cifar10.CLASSES
 
 
-@pytest.fixture
-def real_cifar10(monkeypatch, own_folders) -> None:
-    """The user's data directory; skips where `S18_DATA` names none with CIFAR-10."""
-    if not REAL_DATA or cifar10.find(Path(REAL_DATA)) is None:
-        pytest.skip("no real data: S18_DATA names no folder with CIFAR-10")
-    monkeypatch.setenv("S18_DATA", REAL_DATA)
-
-
-def test_the_real_set_is_complete_and_in_the_official_order(real_cifar10):
+def test_the_real_set_is_complete_and_in_the_official_order(real_data):
+    real_data(cifar10)
     data = open_data("cifar10")
     assert data.source == "local"
     assert data.train["image"].shape == (50_000, 3, 32, 32)
@@ -286,7 +276,8 @@ def test_the_real_set_is_complete_and_in_the_official_order(real_cifar10):
         assert hashlib.sha256(rows["label"].numpy()).hexdigest() == cifar10.LABELS_SHA256[split]
 
 
-def test_real_channels_are_red_green_and_blue(real_cifar10):
+def test_real_channels_are_red_green_and_blue(real_data):
+    real_data(cifar10)
     train = open_data("cifar10").train
     images, labels = train["image"], train["label"]
     means = images.flatten(2).float().mean(dim=2).double().mean(dim=0) / 255

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets.mnist
-from conftest import REAL_DATA
 from PIL import Image
 from test_labelled import assert_refused
 
@@ -47,14 +46,6 @@ def raw(data_folder) -> Path:
     return data_folder / "MNIST" / "raw"
 
 
-@pytest.fixture
-def real_mnist(monkeypatch, own_folders) -> None:
-    """The user's data directory; skips where `S18_DATA` names none with MNIST."""
-    if not REAL_DATA or mnist.find(Path(REAL_DATA)) is None:
-        pytest.skip("no real data: S18_DATA names no folder with MNIST")
-    monkeypatch.setenv("S18_DATA", REAL_DATA)
-
-
 def test_every_byte_arrives_where_it_belongs(raw):
     data = open_data("mnist")
     assert data.source == "local"
@@ -65,14 +56,6 @@ def test_every_byte_arrives_where_it_belongs(raw):
         assert np.array_equal(rows["image"][:, 0].numpy(), images)
         assert rows["label"].tolist() == labels.tolist()
     assert data.train["label"].tolist() == [5, 8, 1, 4, 7, 0]
-
-
-@pytest.fixture
-def kaggle(monkeypatch, data_folder) -> Path:
-    """The inputs of a Kaggle notebook; the data directory is empty."""
-    folder = data_folder.parent / "kaggle-input"
-    monkeypatch.setattr(sources, "KAGGLE_INPUT", folder)
-    return folder
 
 
 SPELLINGS = {
@@ -100,7 +83,6 @@ def test_the_four_files_are_found_however_they_are_called(kaggle, inside, spelli
 
 @pytest.mark.parametrize("header", [True, False])
 def test_rows_of_a_label_and_784_pixels_are_read(kaggle, header):
-    kaggle.mkdir()
     columns = ",".join(["label"] + [f"{row}x{column}" for row in range(1, 29) for column in range(1, 29)])
     for split, (images, labels) in FILES.items():
         rows = np.column_stack([random_digits()[labels], random_digits()[images].reshape(-1, 784)])
@@ -222,7 +204,8 @@ def test_drawn_digits_stand_in_until_they_are_drawn_otherwise(data_folder, monke
     assert len(drawn) == 4
 
 
-def test_the_real_set_is_complete(real_mnist):
+def test_the_real_set_is_complete(real_data):
+    real_data(mnist)
     data = open_data("mnist")
     assert data.source == "local"
     assert data.train["image"].shape == (60_000, 1, 28, 28)
@@ -233,7 +216,8 @@ def test_the_real_set_is_complete(real_mnist):
     assert data.train["label"].bincount().tolist() == known
 
 
-def test_real_digits_are_white_on_black_and_belong_to_their_labels(real_mnist):
+def test_real_digits_are_white_on_black_and_belong_to_their_labels(real_data):
+    real_data(mnist)
     data = open_data("mnist")
     images, labels = data.train["image"][:, 0].float() / 255, data.train["label"]
     assert images.mean().item() == pytest.approx(0.1307, abs=1e-4)

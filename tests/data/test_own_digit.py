@@ -1,14 +1,13 @@
 """A drawing of one's own, made into a digit such as MNIST's."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from conftest import REAL_DATA, assert_one_sentence
+from conftest import assert_one_sentence
 from PIL import Image, ImageDraw
-from torchvision.datasets import MNIST
 
+from s18_utils.data import mnist
+from s18_utils.data.dataset import open_data
 from s18_utils.data.pictures import DIGIT_BOX, normalise_digit
 from s18_utils.errors import InputError
 
@@ -96,10 +95,10 @@ def test_what_is_no_picture_is_refused():
     assert_one_sentence(str(caught.value), "can't be read as a picture")
 
 
-@pytest.mark.skipif(not REAL_DATA or not (Path(REAL_DATA) / "MNIST/raw").is_dir(), reason="S18_DATA names no MNIST")
-def test_digits_of_mnist_stay_what_they_are():
+def test_digits_of_mnist_stay_what_they_are(real_data):
+    real_data(mnist)
     differences = []
-    for image in MNIST(REAL_DATA, train=False).data[:200]:
+    for image in open_data("mnist").test["image"][:200, 0]:
         large = Image.fromarray(255 - image.numpy()).resize((280, 280), Image.Resampling.NEAREST)
         differences.append((255 * normalise_digit(large)[0] - image.float()).abs().mean())
     # Of 255. A shift by one pixel makes a difference of 16, and some lie on the edge between two pixels.

@@ -74,14 +74,6 @@ def displayed(monkeypatch) -> list[str]:
     return messages
 
 
-@pytest.fixture
-def kaggle(monkeypatch, tmp_path) -> Path:
-    folder = tmp_path / "kaggle-input"
-    folder.mkdir()
-    monkeypatch.setattr(sources, "KAGGLE_INPUT", folder)
-    return folder
-
-
 def answering(monkeypatch, *urls: str) -> None:
     """Only these servers answer."""
     monkeypatch.setattr(sources, "reachable", lambda url: url in urls)
