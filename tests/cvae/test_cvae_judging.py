@@ -9,7 +9,7 @@ from cvae_stand_ins import SIDE, BandJudge, Painter, band_split, bands, labelled
 from torch import Tensor, nn
 
 from s18_utils.cvae import judging
-from s18_utils.cvae.checks import check_feature_layer, check_judge
+from s18_utils.cvae.checks import check_judge
 from s18_utils.cvae.judging import BLUR_SIGMA, score_swaps
 from s18_utils.cvae.losses import mismatched_labels
 from s18_utils.cvae.survival import centred, colour_layout, correlation, ink, measures_of, slant, survival
@@ -230,35 +230,32 @@ def test_scoring_keeps_no_gradients(inputs):
     assert judge.weight.grad is None
 
 
-def test_a_judge_that_cannot_read_is_refused(inputs):
-    with pytest.raises(InputError) as caught:
-        scores(Painter(), *inputs, judges=[BandJudge(blind=True)])
-    assert_one_sentence(str(caught.value), "the judge reads 10.0% of 200 test images", "no better than chance (10%)")
-
-
-@pytest.mark.parametrize(("accuracy", "count"), [(0.9, 100), (0.25, 10_000), (0.5, 64), (1.0, 10)])
-def test_a_judge_better_than_chance_is_accepted(accuracy, count):
-    check_judge(accuracy, count, 10)
-
-
 @pytest.mark.parametrize(
-    ("accuracy", "count"),
-    [(0.1, 10_000), (0.15, 10_000), (0.2, 10_000), (0.35, 10), (0.2, 64), (1.0, 0), (0.0, 100), (math.nan, 10_000)],
+    ("classes", "count", "better", "chance"),
+    [
+        (10, 10_000, 0.25, (0.1, 0.15, 0.2, math.nan)),
+        (10, 100, 0.9, (0.0,)),
+        (10, 64, 0.5, (0.2,)),  # with few images luck reads more of them
+        (10, 10, 1.0, (0.35,)),
+        (2, 10_000, 0.8, (0.7,)),
+        (3, 10_000, 0.7, (0.6,)),
+        (100, 10_000, 0.03, (0.02,)),
+    ],
 )
-def test_chance_allows_for_luck_with_few_images(accuracy, count):
-    with pytest.raises(InputError) as caught:
-        check_judge(accuracy, count, 10)
-    assert_one_sentence(str(caught.value), f"of {count} test images", "no better than chance (10%)", "train it longer")
-
-
-@pytest.mark.parametrize(("classes", "good", "bad"), [(2, 0.8, 0.7), (3, 0.7, 0.6), (100, 0.03, 0.02)])
-def test_chance_depends_on_the_number_of_classes(classes, good, bad):
-    check_judge(good, 10_000, classes)
+def test_a_judge_must_read_better_than_chance(classes, count, better, chance):
+    check_judge(better, count, classes)
+    for accuracy in chance:
+        with pytest.raises(InputError) as caught:
+            check_judge(accuracy, count, classes)
+        told = f"no better than chance ({1 / classes:.0%})"
+        assert_one_sentence(str(caught.value), f"of {count} test images", told, "train it longer")
     with pytest.raises(InputError):
-        check_judge(bad, 10_000, classes)
+        check_judge(1.0, 0, classes)
 
 
-# More than one judge.
+# More than one judge, and judges that can't score.
+
+PLAIN = nn.Sequential(nn.Flatten(), nn.Linear(SIDE**2, 10))
 
 
 def test_a_swap_counts_when_all_judges_read_what_was_asked(inputs):
@@ -283,24 +280,20 @@ def test_two_judges_that_fail_on_different_labels_agree_on_the_rest(inputs):
     assert [own["swap_agreement"] for own in result["judges"].values()] == pytest.approx([0.8, 0.8])
 
 
-def test_either_judge_that_cannot_read_is_refused(inputs):
+@pytest.mark.parametrize(
+    ("judges", "parts"),
+    [
+        ([BandJudge(blind=True)], ("the judge reads 10.0% of 200 test images", "no better than chance (10%)")),
+        ([BandJudge(), BandJudge(blind=True)], ("the second judge reads 10.0% of 200 test images",)),
+        ([BandJudge(), PLAIN], ("Sequential has no feature layer", "features_of(images)")),
+        ([], ("there is no judge", "attach()")),
+    ],
+    ids=["blind", "second one blind", "no feature layer", "none"],
+)
+def test_judges_that_cannot_score_are_refused(inputs, judges, parts):
     with pytest.raises(InputError) as caught:
-        scores(Painter(), *inputs, judges=[BandJudge(), BandJudge(blind=True)])
-    assert_one_sentence(str(caught.value), "the second judge reads 10.0% of 200 test images")
-
-
-def test_a_judge_without_a_feature_layer_is_refused(inputs):
-    plain = nn.Sequential(nn.Flatten(), nn.Linear(SIDE**2, 10))
-    with pytest.raises(InputError) as caught:
-        scores(Painter(), *inputs, judges=[BandJudge(), plain])
-    assert_one_sentence(str(caught.value), "Sequential has no feature layer", "features_of(images)")
-    check_feature_layer(BandJudge())
-
-
-def test_scoring_without_a_judge_is_refused(inputs):
-    with pytest.raises(InputError) as caught:
-        scores(Painter(), *inputs, judges=[])
-    assert_one_sentence(str(caught.value), "there is no judge", "attach()")
+        scores(Painter(), *inputs, judges=judges)
+    assert_one_sentence(str(caught.value), *parts)
 
 
 def test_scoring_leaves_the_module_as_it_was(inputs):

@@ -176,14 +176,10 @@ def test_disturbance_changes_drawings_in_training_only():
     images = torch.rand(8, 1, 28, 28)
     layer = Disturbance(2, 0.3, 1.0)
     assert not torch.equal(layer(images), images)
+    chance = torch.get_rng_state()
     assert layer.eval()(images) is images
+    assert torch.equal(torch.get_rng_state(), chance)
     assert Disturbance(0, 0, 0)(images) is images
-
-
-def test_disturbance_leaves_chance_alone_in_evaluation_mode():
-    before = torch.get_rng_state()
-    Disturbance(2, 0.3, 1.0).eval()(torch.zeros(2, 1, 28, 28))
-    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_shift_moves_each_part_of_a_batch_as_a_whole():
@@ -243,29 +239,6 @@ def test_drawings_come_without_gradients_and_in_the_unit_range():
         assert not drawn.requires_grad
         assert drawn.shape == images.shape
         assert 0 <= drawn.min() <= drawn.max() <= 1
-    assert torch.equal(module.imagine(labels, seed=1), module.imagine(labels, seed=1))
-    assert not torch.equal(module.imagine(labels, seed=1), module.imagine(labels, seed=2))
-
-
-@pytest.mark.parametrize(
-    ("change", "parts"),
-    [
-        ({"label": torch.tensor([0, 10])}, ("labels must lie in 0–9",)),
-        ({"label": torch.tensor([0.0, 1.0])}, ("int64",)),
-        ({"label": torch.tensor([0])}, ("shape (2,)",)),
-        ({"image": torch.full((2, 1, 28, 28), 255.0)}, ("[0, 1]",)),
-        ({"image": torch.zeros(2, 1, 28, 28, dtype=torch.uint8)}, ("divide uint8",)),
-        ({"image": torch.zeros(2, 1, 32, 32)}, ("(N, 1, 28, 28)",)),
-        ({"image": torch.zeros(1, 1, 28, 28), "label": torch.tensor([3])}, ("at least 2",)),
-    ],
-    ids=["label", "float label", "too few labels", "range", "uint8", "size", "one"],
-)
-def test_a_bad_training_batch_is_refused_in_one_sentence(change, parts):
-    module = new_module().train()
-    batch = {"image": torch.zeros(2, 1, 28, 28), "label": torch.tensor([0, 1])} | change
-    with pytest.raises(InputError) as caught:
-        module.terms(batch["image"], batch["label"], 1.0)
-    assert_one_sentence(str(caught.value), *parts)
 
 
 # The networks that read its drawings.

@@ -29,18 +29,14 @@ def random_case(seed: int, count: int = 4, scale: float = 3.0) -> tuple[Tensor, 
     return logits, torch.randint(0, 3, (count, 9, 7), generator=generator)
 
 
+ALL = pytest.mark.parametrize("loss", [DiceLoss(), DiceLoss(True), CrossEntropyLoss()], ids=["dice", "pooled", "ce"])
 BOTH = pytest.mark.parametrize("pooled", [False, True])
 
 
 @BOTH
-def test_dice_is_0_for_a_perfect_prediction(pooled):
+def test_dice_is_0_for_a_perfect_prediction_and_1_for_a_disjoint_one(pooled):
     target = torch.tensor([[[0, 1], [2, 1]]])
     assert DiceLoss(pooled)(sure(target), target).item() == 0
-
-
-@BOTH
-def test_dice_is_1_for_a_disjoint_prediction(pooled):
-    target = torch.tensor([[[0, 1], [2, 1]]])
     assert DiceLoss(pooled)(sure((target + 1) % 3), target).item() == pytest.approx(1, abs=1e-6)
 
 
@@ -113,7 +109,7 @@ def test_pooled_dice_is_1_minus_the_mean_probability_of_the_true_class():
     assert DiceLoss(pooled=True)(logits, target).item() == pytest.approx(1 - probability.mean().item(), abs=1e-6)
 
 
-@pytest.mark.parametrize("loss", [DiceLoss(), DiceLoss(pooled=True), CrossEntropyLoss()], ids=["dice", "pooled", "ce"])
+@ALL
 @pytest.mark.parametrize("scale", [0.0, 1.0, 50.0])
 def test_the_gradient_is_finite_and_points_to_the_truth(loss, scale):
     logits, target = random_case(2, scale=scale)
@@ -126,32 +122,12 @@ def test_the_gradient_is_finite_and_points_to_the_truth(loss, scale):
     assert loss(moved, target) < before
 
 
-@BOTH
-def test_dice_agrees_with_its_numerical_gradient(pooled):
-    logits, target = random_case(3, count=1, scale=1.0)
-    logits = logits[:, :, :2, :3].contiguous().requires_grad_()
-    target = target[:, :2, :3]
-    DiceLoss(pooled)(logits, target).backward()
-    step = 1e-2
-    for index in ((0, 0, 0, 0), (0, 2, 1, 1), (0, 1, 0, 2)):
-        up, down = logits.detach().clone(), logits.detach().clone()
-        up[index] += step
-        down[index] -= step
-        slope = (DiceLoss(pooled)(up, target) - DiceLoss(pooled)(down, target)).item() / (2 * step)
-        assert logits.grad[index].item() == pytest.approx(slope, abs=2e-4)
-
-
-@pytest.mark.parametrize("loss", [DiceLoss(), DiceLoss(pooled=True), CrossEntropyLoss()], ids=["dice", "pooled", "ce"])
+@ALL
 def test_half_precision_logits_are_computed_with_in_single_precision(loss):
     logits, target = random_case(4)
     value = loss(logits.bfloat16(), target)
     assert value.dtype == torch.float32
     assert torch.equal(value, loss(logits.bfloat16().float(), target))
-
-
-def test_cross_entropy_of_an_undecided_prediction_is_ln_3():
-    _, target = random_case(0)
-    assert CrossEntropyLoss()(torch.zeros(4, 3, 9, 7), target).item() == pytest.approx(math.log(3), abs=1e-6)
 
 
 def test_cross_entropy_by_hand():
@@ -161,12 +137,8 @@ def test_cross_entropy_by_hand():
     expected = -(math.log(0.5) + math.log(0.2)) / 2
     assert CrossEntropyLoss()(logits, target).item() == pytest.approx(expected, abs=1e-6)
     assert CrossEntropyLoss()(sure(target), target).item() == 0
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_cross_entropy_is_that_of_torch(seed):
-    logits, target = random_case(seed)
-    assert torch.equal(CrossEntropyLoss()(logits, target), F.cross_entropy(logits, target))
+    undecided = CrossEntropyLoss()(torch.zeros(1, 3, 1, 2), target)
+    assert undecided.item() == pytest.approx(math.log(3), abs=1e-6)
 
 
 def test_the_losses_by_name():
