@@ -249,8 +249,8 @@ def test_a_judge_must_read_better_than_chance(classes, count, better, chance):
             check_judge(accuracy, count, classes)
         told = f"no better than chance ({1 / classes:.0%})"
         assert_one_sentence(str(caught.value), f"of {count} test images", told, "train it longer")
-    with pytest.raises(InputError):
-        check_judge(1.0, 0, classes)
+    with pytest.raises(InputError, match="of 0 test images"):
+        check_judge(1.0, 0, 10)
 
 
 # More than one judge, and judges that can't score.
