@@ -4,7 +4,6 @@ from pathlib import Path
 
 from s18_utils.errors import InputError, make_folder
 from s18_utils.play.export import EXAMPLES, Probabilities, draw_noise, write_cvae, write_network, write_unet
-from s18_utils.play.photographs import find_photographs
 from s18_utils.records import Record
 from s18_utils.report.origin import describe_origin, describe_share
 from s18_utils.report.tables import list_scores
@@ -76,7 +75,7 @@ def export_record(record: Record, folder: str | Path) -> list[Path]:
         (folder / name).unlink()
     module = record.model()
     if record.family == "unet":
-        write_unet(record, find_photographs(record), folder / "network.onnx")
+        write_unet(record, folder / "network.onnx")
     elif record.family == "cvae":
         write_cvae(module, record.examples(EXAMPLES), folder)
     else:

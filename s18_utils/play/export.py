@@ -1,7 +1,5 @@
 """Trained networks as ONNX files, and what the playground's page has to know of them."""
 
-import base64
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +14,8 @@ from torch import Tensor, nn
 
 from s18_utils.data.store import Batch
 from s18_utils.errors import InputError
-from s18_utils.play.latent import map_images
-from s18_utils.play.photographs import describe_unet, find_photographs, join_tiles
+from s18_utils.play.latent import describe_painter, map_images
+from s18_utils.play.photographs import find_photographs
 from s18_utils.records import Record
 
 EXAMPLES = 100  # test images to choose from, and marks on the map
@@ -49,33 +47,16 @@ class Codes(nn.Module):
         return self.encoder(images, labels)[0]
 
 
-def export_unet(record: Record, folder: Path) -> dict:
-    """Writes a UNet for the playground: `network.onnx`, and `photographs.png` if the record keeps test photographs.
-
-    Args:
-        record: with its weights.
-        folder: where to write to; it must exist.
-
-    Returns:
-        What the page needs: that of `describe_unet`, and the files' names as `file` and `examples` (None for none).
-    """
-    photographs = find_photographs(record)
-    write_unet(record, photographs, folder / "network.onnx")
-    if photographs is not None:
-        (folder / "photographs.png").write_bytes(join_tiles(photographs))
-    examples = None if photographs is None else "photographs.png"
-    return describe_unet(record) | {"file": "network.onnx", "examples": examples}
-
-
-def write_unet(record: Record, photographs: Tensor | None, file: Path) -> None:
-    """Exports a UNet; its masks of `photographs`, float (N, C, S, S), have to stay the same."""
-    module = record.model()
-    images = draw_noise(module.channels, record.data["size"]) if photographs is None else photographs
+def write_unet(record: Record, file: Path) -> None:
+    """Exports a UNet: `images` (N, C, S, S) to `probabilities` (N, classes, S, S); masks have to stay the same."""
+    images, _ = find_photographs(record)
 
     def same_masks(before: np.ndarray, after: np.ndarray) -> bool:
         return (before.argmax(1) == after.argmax(1)).mean() >= AGREEMENT
 
-    write_network(Probabilities(module.unet, stack=False), {"images": images}, "probabilities", file, same_masks)
+    write_network(
+        Probabilities(record.model().unet, stack=False), {"images": images}, "probabilities", file, same_masks
+    )
 
 
 def draw_noise(channels: int, size: int) -> Tensor:
@@ -85,28 +66,20 @@ def draw_noise(channels: int, size: int) -> Tensor:
 
 
 def export_cvae(record: Record, folder: Path) -> dict:
-    """Writes a conditional VAE for the playground: its networks as `write_cvae` does, and `examples.json`.
-
-    `examples.json` has test images with labels and codes, and the directions of a map of the codes; numbers are float32
-    in base64, images uint8.
+    """Writes a conditional VAE for the playground: its networks as `write_cvae` does, and test images `examples.bin`.
 
     Args:
         record: with its weights and test images.
         folder: where to write to; it must exist.
 
     Returns:
-        What the page needs: `title`, `side`, `channels`, `classes`, `latent`, and how many `judges` there are.
+        What the page needs: that of `describe_painter` with a map's arrays, `title`, and whether there is a `pad`.
     """
     module, batch = record.model(), record.examples(EXAMPLES)
     write_cvae(module, batch, folder)
-    examples = {
-        name: pack(values.numpy().astype("<f4")) for name, values in map_images(module, batch)._asdict().items()
-    }
-    examples |= {"labels": batch["label"].tolist(), "images": pack((batch["image"] * 255).round().byte().numpy())}
-    (folder / "examples.json").write_text(json.dumps(examples), encoding="utf-8")
-    channels, side, _ = module.image_shape
-    about = {"title": record.title(), "side": side, "channels": channels, "classes": list(module.classes)}
-    return about | {"latent": module.latent, "judges": len(module.judges)}
+    about, content = describe_painter(module, batch, **map_images(module, batch)._asdict())
+    (folder / "examples.bin").write_bytes(content)
+    return about | {"title": record.title(), "pad": module.image_shape == (1, 28, 28)}
 
 
 def write_cvae(module: nn.Module, batch: Batch, folder: Path) -> None:
@@ -123,10 +96,6 @@ def write_cvae(module: nn.Module, batch: Batch, folder: Path) -> None:
     if module.judges:
         judges = Probabilities(*module.judges, stack=True)
         write_network(judges, {"images": images}, "probabilities", folder / "judges.onnx")
-
-
-def pack(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode()
 
 
 def write_network(

@@ -1,7 +1,8 @@
-"""Directions to walk in through a latent space: the principal components of test codes."""
+"""What views of a conditional VAE have to know of it, and directions to walk in through its latent space."""
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +26,27 @@ class LatentMap(NamedTuple):
     mean: Tensor
     directions: Tensor
     deviations: Tensor
+
+
+def describe_painter(module: nn.Module, batch: Batch, **arrays: Tensor) -> tuple[dict, bytes]:
+    """What `painter.js` has to know of a conditional VAE and some test images.
+
+    Args:
+        module: a trained `CVAEModule`.
+        batch: test images, float (N, C, S, S) in [0, 1], with their labels.
+        arrays: numbers that go with them, such as their `codes`.
+
+    Returns:
+        `side`, `channels`, `classes`, `latent`, how many `judges` there are, the images' `labels`, and `arrays`, pairs
+        of a name and a length; and the arrays one after the other, float32, and the images, uint8, as bytes.
+    """
+    channels, side, _ = module.image_shape
+    about = {"side": side, "channels": channels, "classes": list(module.classes), "latent": module.latent}
+    about |= {"judges": len(module.judges), "labels": batch["label"].tolist()}
+    about |= {"arrays": [[name, values.numel()] for name, values in arrays.items()]}
+    parts = [values.numpy().astype("<f4") for values in arrays.values()]
+    parts += [(batch["image"] * 255).round().byte().numpy()]
+    return about, b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
 
 
 def map_images(module: nn.Module, batch: Batch) -> LatentMap:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from s18_utils import records
 from s18_utils.experiments import EXPERIMENTS
-from s18_utils.play.export import export_cvae, export_unet
+from s18_utils.play.export import export_cvae, write_unet
+from s18_utils.play.photographs import describe_unets
 from s18_utils.play.runtime import copy_runtime
 from s18_utils.play.scripts import STATIC
 from s18_utils.records import Record, read_record
@@ -38,20 +39,18 @@ def write_players(folder: Path, players: Sequence[Record] | None = None) -> list
     copy_runtime(folder / "runtime")
     for file in STATIC.iterdir():
         shutil.copy(file, folder / "scripts")
-    unets, sets = [], {}
+    unets, sets, photos = [record for record in players if record.family == "unet"], {}, None
     for record in players:
-        home = f"models/{record.folder.name}"
-        (folder / home).mkdir()
+        (folder / "models" / record.folder.name).mkdir()
         if record.family == "cvae":
-            sets[record.folder.name] = export_cvae(record, folder / home)
-            continue
-        about = export_unet(record, folder / home)
-        for name in ("file", "examples"):
-            about[name] = about[name] and f"{home}/{about[name]}"
-        unets.append(about)
-    notes = " ".join(dict.fromkeys(about.pop("note") for about in unets))
-    examples = next((about["examples"] for about in unets if about["examples"]), None)
-    photos = {"networks": unets, "note": notes, "examples": examples} if unets else None
+            sets[record.folder.name] = export_cvae(record, folder / "models" / record.folder.name)
+        else:
+            write_unet(record, folder / "models" / record.folder.name / "network.onnx")
+    if unets:
+        photos, content = describe_unets(unets)
+        (folder / "models" / "photographs.png").write_bytes(content)
+        for network, record in zip(photos["networks"], unets, strict=True):
+            network["file"] = f"models/{record.folder.name}/network.onnx"
     (folder / "models" / "players.json").write_text(json.dumps({"photos": photos, "sets": sets}), encoding="utf-8")
     return list(dict.fromkeys(record.experiment for record in players))
 

@@ -1,13 +1,13 @@
-"""What the photo view has to know of a UNet, and the test photographs that its record keeps."""
+"""What the photo view has to know of UNets, and the pictures that it offers to choose from."""
 
 import io
+from collections.abc import Sequence
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from s18_utils.data import synthetic
 from s18_utils.records import Record
 from s18_utils.report.origin import describe_share
 from s18_utils.unet.overlay import class_colours
@@ -15,30 +15,44 @@ from s18_utils.unet.overlay import class_colours
 PHOTOGRAPHS = 12
 
 
-def describe_unet(record: Record) -> dict:
-    """`label`, `size`, `classes`, `colours`, and a `note` on what it was trained on."""
-    classes, size = list(record.data["classes"]), record.data["size"]
-    note = f"Trained on {describe_share(record)}, at {size} px, and on nothing else."
-    return {"label": record.label(), "size": size, "classes": classes, "colours": class_colours(classes), "note": note}
+def describe_unets(records: Sequence[Record]) -> tuple[dict, bytes]:
+    """What `photo.js` has to know of UNets.
 
-
-def find_photographs(record: Record) -> Tensor | None:
-    """The test photographs that a UNet's record keeps, float (N, C, S, S); None if it keeps none.
-
-    They are in `examples.safetensors` as `image`, or in `photographs.png`, a row of squares.
+    Returns:
+        `networks`, each with `label`, `size`, `classes` and `colours`; a `note` on what they were trained on;
+        `examples`, how many pictures there are to choose from; and `truth`, the number of the network whose size and
+        classes their true masks have, None without masks. Then the pictures, as of `join_tiles`.
     """
-    if "image" in record.stored_examples:
-        return record.stored_examples["image"][:PHOTOGRAPHS].float() / 255
-    if not (record.folder / "photographs.png").is_file():
-        return None
-    row = torch.from_numpy(np.array(Image.open(record.folder / "photographs.png").convert("RGB"))).permute(2, 0, 1)
-    tiles = torch.stack(row.split(row.shape[1], dim=2)[:PHOTOGRAPHS]).float() / 255
-    return F.interpolate(tiles, (record.data["size"],) * 2, mode="bilinear", antialias=True)
+    networks, notes = [], {}
+    for record in records:
+        classes, size = list(record.data["classes"]), record.data["size"]
+        look = {"label": record.label(), "size": size, "classes": classes, "colours": class_colours(classes)}
+        networks.append(look)
+        notes[f"Trained on {describe_share(record)}, at {size} px, and on nothing else."] = None
+    source = next((number for number, record in enumerate(records) if "image" in record.stored_examples), None)
+    images, masks = find_photographs(records[source or 0])
+    if source is None:
+        notes["The pictures to choose from are drawn by code: no record here keeps photographs."] = None
+    about = {"networks": networks, "note": " ".join(notes), "examples": len(images)}
+    return about | {"truth": None if masks is None else source}, join_tiles(images, masks)
 
 
-def join_tiles(images: Tensor) -> bytes:
-    """Images, float (N, 1 or 3, S, S) in [0, 1], as a PNG of one row."""
-    row = torch.cat(list(images.expand(-1, 3, -1, -1)), dim=2).permute(1, 2, 0)
+def find_photographs(record: Record) -> tuple[Tensor, Tensor | None]:
+    """Pictures for a UNet, float (N, 3, S, S) in [0, 1], with their masks, integer (N, S, S), or None.
+
+    They are the test photographs that its record keeps, else drawn by code, without masks.
+    """
+    kept = record.stored_examples
+    if "image" not in kept:
+        return synthetic.pets(PHOTOGRAPHS, record.data["size"], seed=0)[0].float() / 255, None
+    masks = kept["mask"][:PHOTOGRAPHS] if "mask" in kept else None
+    return kept["image"][:PHOTOGRAPHS].float() / 255, masks
+
+
+def join_tiles(images: Tensor, masks: Tensor | None = None) -> bytes:
+    """Images, float (N, 1 or 3, S, S) in [0, 1], as a PNG of one row; below them their masks, a grey value a class."""
+    rows = [torch.cat(list((images * 255).round().byte().expand(-1, 3, -1, -1)), dim=2)]
+    rows += [] if masks is None else [torch.cat(list(masks.byte()), dim=1).expand(3, -1, -1)]
     file = io.BytesIO()
-    Image.fromarray((row * 255).round().byte().numpy()).save(file, "PNG")
+    Image.fromarray(torch.cat(rows, dim=1).permute(1, 2, 0).numpy()).save(file, "PNG")
     return file.getvalue()

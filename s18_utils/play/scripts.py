@@ -24,6 +24,8 @@ class View(anywidget.AnyWidget):
     """A view whose script asks the kernel: a question, a dict and buffers, is answered by buffers or one sentence."""
 
     _css = STATIC / "play.css"
+    about = traitlets.Dict().tag(sync=True)
+    content = traitlets.Bytes(b"").tag(sync=True)
 
     def __init__(self, answer: Answer | None = None, **traits):
         super().__init__(**traits)
@@ -51,23 +53,19 @@ def describe_error(error: Exception) -> str:
     return f"this did not work ({type(error).__name__}, {reason}): run the cell again"
 
 
-class PadView(View):
-    """A pad to draw a digit on. Asked with the digit as MNIST would have it, float32 (28, 28), while one draws."""
+class SwapView(View):
+    """Label swaps, with a pad to draw on where `about["pad"]` says so. Asked what `run_networks` answers."""
 
-    _esm = bundle_scripts("tiles.js", "pad.js")
+    _esm = bundle_scripts("tiles.js", "painter.js", "pictures.js", "pad.js", "swap.js")
+
+
+class MapView(View):
+    """A map of a latent space. Asked what `run_networks` answers."""
+
+    _esm = bundle_scripts("tiles.js", "painter.js", "map.js")
 
 
 class PhotoView(View):
     """A photograph and what networks see in it. Asked with each network's square, uint8 (3, S, S)."""
 
     _esm = bundle_scripts("tiles.js", "pictures.js", "photo.js")
-    about = traitlets.Dict().tag(sync=True)
-    examples = traitlets.Bytes(b"").tag(sync=True)
-
-
-class MapView(View):
-    """A map of a latent space. Asked with codes, float32 (N, latent), and their `labels`."""
-
-    _esm = bundle_scripts("tiles.js", "map.js")
-    about = traitlets.Dict().tag(sync=True)
-    numbers = traitlets.Bytes(b"").tag(sync=True)

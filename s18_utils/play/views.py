@@ -6,9 +6,9 @@ import torch
 from s18_utils.data.batches import StoreData
 from s18_utils.device import autocast
 from s18_utils.errors import InputError
-from s18_utils.play.labels import check_family, say_instead
-from s18_utils.play.latent import map_images
-from s18_utils.play.photographs import describe_unet, find_photographs, join_tiles
+from s18_utils.play.labels import check_family, run_networks, say_instead
+from s18_utils.play.latent import describe_painter, map_images
+from s18_utils.play.photographs import describe_unets
 from s18_utils.play.scripts import MapView, PhotoView
 from s18_utils.records import Record
 
@@ -34,24 +34,18 @@ def own_photo(*records: Record):
     if not able:
         return say_instead(f"{records[0].folder} keeps no weights: train {records[0].experiment} first")
     modules = [record.model() for record in able]
-    networks = [describe_unet(record) for record in able]
-    notes = dict.fromkeys(network.pop("note") for network in networks)
-    photographs = next((found for record in able if (found := find_photographs(record)) is not None), None)
+    about, content = describe_unets(able)
 
     def answer(content: dict, buffers: list[memoryview]) -> list[bytes]:
         answers = []
-        for module, network, buffer in zip(modules, networks, buffers, strict=True):
+        for module, network, buffer in zip(modules, about["networks"], buffers, strict=True):
             square = np.frombuffer(buffer, np.uint8).reshape(1, 3, network["size"], network["size"])
             with autocast():
                 probabilities = module.predict_probabilities(torch.from_numpy(square.copy()))
             answers.append(probabilities.float().numpy().tobytes())
         return answers
 
-    return PhotoView(
-        answer,
-        about={"networks": networks, "note": " ".join(notes)},
-        examples=b"" if photographs is None else join_tiles(photographs),
-    )
+    return PhotoView(answer, about=about, content=content)
 
 
 def latent_map(record: Record, data: StoreData | None = None):
@@ -71,14 +65,5 @@ def latent_map(record: Record, data: StoreData | None = None):
         space = map_images(module, batch)
     except InputError as error:
         return say_instead(str(error))
-
-    def answer(content: dict, buffers: list[memoryview]) -> list[bytes]:
-        codes = torch.from_numpy(np.frombuffer(buffers[0], np.float32).reshape(-1, module.latent).copy())
-        drawings = module.decode(codes, torch.tensor(content["labels"]))
-        return [drawings.float().contiguous().numpy().tobytes()]
-
-    channels, side, _ = module.image_shape
-    arrays = {name: values.numpy().ravel() for name, values in space._asdict().items()}
-    about = {"classes": list(module.classes), "channels": channels, "side": side, "latent": module.latent}
-    about |= {"labels": batch["label"].tolist(), "arrays": [[name, len(values)] for name, values in arrays.items()]}
-    return MapView(answer, about=about, numbers=np.concatenate(list(arrays.values())).astype("<f4").tobytes())
+    about, content = describe_painter(module, batch, **space._asdict())
+    return MapView(run_networks(module), about=about, content=content)

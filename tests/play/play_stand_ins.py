@@ -131,7 +131,8 @@ def write_untrained(
         coarse = torch.rand(24, data["channels"], 6, 6)
         images = nn.functional.interpolate(coarse, (size, size), mode="bilinear")
         kept = {"image": (images * 255).round().byte()}
-        kept |= {"label": (torch.arange(24) % 10).byte()} if spec.family == "cvae" else {}
+        masks = images.argmax(1).byte()
+        kept |= {"label": (torch.arange(24) % 10).byte()} if spec.family == "cvae" else {"mask": masks}
     config = {"experiment": name, "family": spec.family, "preset": "tiny", "seeds": 1, "name": None, "changes": {}}
     names = {role: f"{role.replace('_', '-')}-{settings.data}" for role in networks}
     config |= {"settings": settings.model_dump(mode="json"), "networks": names}

@@ -1,10 +1,7 @@
 """The widgets where people meet them: a real JupyterLab, driven by a headless Chromium."""
 
-import io
 import os
-import re
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -20,8 +17,7 @@ from play_stand_ins import write_untrained
 from playwright import sync_api as playwright
 
 TESTS = Path(__file__).resolve().parent.parent
-RESPONSE = 0.1  # seconds from a choice to the new picture
-TRIES = 4  # the machine may be busy with something else
+RESPONSE = 0.05  # seconds from a stroke to all drawings and what the judge reads in them
 URL = "canvas => canvas.toDataURL()"
 SET_UP = f"""\
 import sys; sys.path[:0] = [{str(TESTS.parent)!r}]
@@ -101,15 +97,6 @@ def page(chromium, lab) -> Iterator[playwright.Page]:
     assert errors == []
 
 
-def change(page: playwright.Page, act) -> None:
-    """Does something and waits until the label swap's picture is another."""
-    picture = page.locator("img.widget-image")
-    before = picture.get_attribute("src")
-    act()
-    playwright.expect(picture).not_to_have_attribute("src", before)
-    playwright.expect(picture).to_have_js_property("complete", True)
-
-
 def change_canvas(page: playwright.Page, canvas: playwright.Locator, act) -> None:
     """Does something and waits until a canvas shows something else."""
     before = canvas.evaluate(URL)
@@ -123,72 +110,51 @@ def take_picture(page: playwright.Page, name: str) -> None:
 
 
 def test_the_swap_is_there_at_once_and_follows_its_controls(page):
-    verdict = page.locator(".widget-html").first
-    assert page.locator("img.widget-image").evaluate("image => image.naturalWidth") == (28 + 2 + 28) * 7
-    assert re.match(r"0 drawn as 1\s+[✓✗] the judge reads \d \(\d+% sure\)", verdict.inner_text())
-    menu = page.locator(".widget-dropdown select")
-    change(page, lambda: menu.first.select_option("7"))
-    playwright.expect(verdict).to_contain_text("0 drawn as 7")
-    change(page, lambda: page.locator(".widget-slider .noUi-handle").first.press("ArrowRight"))
-    playwright.expect(verdict).to_contain_text("drawn as 7")
-    menu.nth(1).select_option("4")
-    handle = page.locator(".widget-slider .noUi-handle").nth(1)
-    for share in ("5%", "10%"):
-        change(page, lambda: handle.press("ArrowRight"))
-        playwright.expect(verdict).to_contain_text(f"4 {share}")
-    change(page, lambda: handle.press("End"))
-    playwright.expect(verdict).to_contain_text("drawn as 4")
-    handle.press("Home")
-    playwright.expect(verdict).to_contain_text("drawn as 7")
+    view = page.locator(".jp-OutputArea:has([data-part=output])").nth(0)
+    output, verdict = (view.locator(f"[data-part={part}]") for part in ("output", "verdict"))
+    playwright.expect(verdict).to_contain_text("the judge reads")
+    for act in (
+        lambda: view.locator("[data-part=examples] button").nth(5).click(),
+        lambda: view.locator("[data-part=asked]").select_option("9"),
+        lambda: view.locator("[data-part=share]").fill("60"),
+    ):
+        change_canvas(page, output, act)
+    assert view.locator("[data-part=pad]").count() == 0
     take_picture(page, "lab-swap")
 
 
-def test_the_picture_follows_a_choice_within_a_tenth_of_a_second(page):
-    script = """async ([number, label]) => {
-        const image = document.querySelector("img.widget-image"), before = image.src;
-        const menu = document.querySelectorAll(".widget-dropdown select")[number];
-        const changed = new Promise(done => new MutationObserver(done).observe(image, {attributeFilter: ["src"]}));
-        const start = performance.now();
-        menu.value = label;
-        menu.dispatchEvent(new Event("change", {bubbles: true}));
-        await changed;
-        return (performance.now() - start) / 1000;
-    }"""
-    page.wait_for_timeout(500)
-    for _ in range(TRIES):
-        median = statistics.median(page.evaluate(script, [0, str(label)]) for label in (1, 2, 3, 5, 6, 8, 9, 0, 4))
-        if median <= RESPONSE:
-            return
-    pytest.fail(f"the picture took {median:.3f} s")
-
-
-def test_a_digit_is_drawn_on_the_pad_or_uploaded(page, tmp_path):
-    pad = page.locator(".s18-pad")
+def test_a_digit_is_drawn_on_the_pad_and_read_while_the_pen_is_down(page):
+    view = page.locator(".jp-OutputArea:has([data-part=output])").nth(1)
+    pad, drawing = view.locator(".s18-pad"), view.locator("[data-part=drawings] canvas").first
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.2 * box["height"])
     page.mouse.down()
-    page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 0.8 * box["height"], steps=6)
-    tiles = page.locator(".widget-html figure img")
-    playwright.expect(tiles).to_have_count(11)  # while the pen is down
+    down = box["y"] + 0.8 * box["height"]
+    change_canvas(page, drawing, lambda: page.mouse.move(box["x"] + 0.45 * box["width"], down, steps=6))
     page.mouse.up()
-    drawn = tiles.first.get_attribute("src")
     take_picture(page, "lab-pad")
-    pixels = np.full((200, 300, 3), 250, np.uint8)
-    pixels[90:110, 40:260] = 20
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    upload(page, "one.png", file.getvalue())
-    playwright.expect(tiles.first).not_to_have_attribute("src", drawn)
-    assert len({tile.get_attribute("src") for tile in tiles.all()}) == 11
-    upload(page, "notes.png", b"no picture")
-    playwright.expect(page.locator(".widget-html").last).to_contain_text("can't be read as a picture")
-
-
-def upload(page: playwright.Page, name: str, content: bytes) -> None:
-    with page.expect_file_chooser() as chooser:
-        page.locator(".widget-upload").click()
-    chooser.value.set_files({"name": name, "mimeType": "image/png", "buffer": content})
+    # From a stroke on the pad to all drawings with their readings.
+    script = """async () => {
+        const pad = document.querySelector(".s18-pad"), box = pad.getBoundingClientRect(), times = [];
+        const output = pad.closest(".s18-play").parentElement.parentElement.querySelector("[data-part=verdict]");
+        const move = (kind, across) => pad.dispatchEvent(new PointerEvent(kind, {
+            pointerId: 1, isPrimary: true, clientX: box.left + across * box.width, clientY: box.top + box.height / 2,
+        }));
+        pad.setPointerCapture = () => {};
+        move("pointerdown", 0.2);
+        for (let step = 1; step <= 20; step++) {
+            await new Promise((done) => setTimeout(done, 300));
+            const changed = new Promise((done) => new MutationObserver(done).observe(output, { childList: true }));
+            const start = performance.now();
+            move("pointermove", 0.2 + 0.03 * step);
+            await changed;
+            times.push((performance.now() - start) / 1000);
+        }
+        move("pointerup", 0.8);
+        return times;
+    }"""
+    assert min(page.evaluate(script)) <= RESPONSE  # the machine may be busy with something else
 
 
 def test_the_map_draws_what_lies_under_the_ring(page):
@@ -206,14 +172,14 @@ def test_the_map_draws_what_lies_under_the_ring(page):
 def test_a_large_photograph_is_answered_by_every_network(page, tmp_path):
     coarse = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
     Image.fromarray(coarse).resize((4000, 3000), Image.Resampling.BICUBIC).save(tmp_path / "large.jpg", quality=90)
-    answers = page.locator(".s18-answers figure")
-    assert answers.count() == 2
+    answers = page.locator(".s18-answers figure:visible")
+    assert answers.count() == 3  # two networks, and how people marked the first picture
     change_canvas(
         page,
         answers.first.locator("canvas"),
         lambda: page.locator("[data-part=file]").set_input_files(tmp_path / "large.jpg"),
     )
-    for words in page.locator(".s18-answers figcaption span").all():
+    for words in answers.locator("figcaption span").all():
         playwright.expect(words).to_contain_text("%")
     answers.first.scroll_into_view_if_needed()
     take_picture(page, "lab-photo")

@@ -1,5 +1,6 @@
 // A map of the latent space: test codes on the plane of their first two principal directions, and what is drawn there.
-import { askKernel, drawTile, make, makeButton, makeLatest, makeMenu, makeTile, toFloats } from "./tiles.js";
+import { KernelPainter } from "./painter.js";
+import { drawTile, make, makeButton, makeLatest, makeMenu, makeTile } from "./tiles.js";
 
 const MAP = 480; // pixels of the map's canvas, whatever its size on the screen
 const REACH = 2.7; // standard deviations from the middle of the map to its edge
@@ -14,26 +15,26 @@ function drawNormal() {
 }
 
 /**
- * The view. `about` has `classes` (names), `channels`, `side`, `latent`, `labels` of the test codes, and as Float32Array
- * `codes` (count × latent), `mean` (latent), `directions` (shown × latent) of length 1, and `deviations` (shown).
- * `decode(codes, labels)` resolves to drawings: codes, Float32Array (count × latent), each under its label.
+ * The view. Of a `Painter` it needs the test codes, `codes` (count × latent), their `mean` (latent), `directions`
+ * (shown × latent) of length 1 and the `deviations` (shown) along them.
  *
  * What is shown is always the drawing of `this.code` under the chosen label; the place on the map and the sliders are
  * its coordinates along the directions. Moving one leaves all the others, and what no direction covers, as they are.
  */
 export class MapView {
-  constructor(element, about, decode) {
-    Object.assign(this, about, { decode });
+  constructor(element, painter) {
+    const { classes, labels, latent, codes, mean, directions, deviations } = painter;
+    Object.assign(this, { painter, classes, labels, latent, codes, mean, directions, deviations });
     this.canvas = make("canvas", { className: "s18-map", width: MAP, height: MAP, tabIndex: 0, data: "map" });
     this.canvas.setAttribute("role", "img");
     this.canvas.setAttribute("aria-label", "map of test codes; drag the ring over it, or use the arrow keys");
-    this.label = makeMenu(about.classes, "drawn-as", about.labels[0]);
+    this.label = makeMenu(classes, "drawn-as", labels[0]);
     this.label.addEventListener("change", () => this.goTo(this.code));
-    this.shown = make("select", { data: "shown" }, new Option("all", -1), ...about.classes.map((name, index) => new Option(name, index)));
+    this.shown = make("select", { data: "shown" }, new Option("all", -1), ...classes.map((name, index) => new Option(name, index)));
     this.shown.addEventListener("change", () => this.drawMap());
     this.tile = makeTile("what is drawn there");
     this.tile.dataset.part = "drawing";
-    this.sliders = Array.from(about.deviations, (_, index) => this.makeSlider(index));
+    this.sliders = Array.from(deviations, (_, index) => this.makeSlider(index));
     this.words = make("p", { data: "place" });
     this.words.setAttribute("role", "status");
     const buttons = [
@@ -61,23 +62,15 @@ export class MapView {
     );
     this.refresh = makeLatest(() => this.draw(), (error) => (this.words.textContent = error.message));
     this.listen();
-    const second = Math.max(1, about.labels.findIndex((label) => label !== about.labels[0]));
-    Object.assign(this, { from: this.codeOf(0), to: this.codeOf(Math.min(second, about.labels.length - 1)) });
-    this.goTo(this.codeOf(0), this.nameOf(0));
+    const second = Math.max(1, labels.findIndex((label) => label !== labels[0]));
+    Object.assign(this, { from: this.painter.code(0), to: this.painter.code(Math.min(second, labels.length - 1)) });
+    this.goTo(this.painter.code(0), this.painter.nameOf(0));
   }
 
   makeSlider(index) {
     const slider = make("input", { type: "range", min: -REACH, max: REACH, step: 0.05, data: `direction-${index + 1}` });
     slider.addEventListener("input", () => this.move(index, Number(slider.value) * this.deviations[index]));
     return { slider, row: make("label", { className: "s18-slider" }, `direction ${index + 1} `, slider) };
-  }
-
-  codeOf(index) {
-    return this.codes.slice(index * this.latent, (index + 1) * this.latent);
-  }
-
-  nameOf(index) {
-    return `test image ${index + 1}, ${this.classes[this.labels[index]]}`;
   }
 
   /** A code's coordinate along a direction, 0 in the middle of the map. */
@@ -117,9 +110,9 @@ export class MapView {
     const label = Number(this.label.value), codes = new Float32Array((WAY + 1) * this.latent);
     codes.set(this.code);
     for (let step = 0; step < WAY; step++) codes.set(this.codeOnWay(step / (WAY - 1)), (step + 1) * this.latent);
-    const drawings = await this.decode(codes, new Array(WAY + 1).fill(label));
-    drawTile(this.tile, drawings, this);
-    this.way.forEach(({ tile }, step) => drawTile(tile, drawings, this, step + 1));
+    const drawings = await this.painter.decode(codes, this.painter.oneHot(new Array(WAY + 1).fill(label)));
+    drawTile(this.tile, drawings, this.painter);
+    this.way.forEach(({ tile }, step) => drawTile(tile, drawings, this.painter, step + 1));
   }
 
   /** Where a code is on the map's canvas; directions beyond the second are not seen there. */
@@ -137,7 +130,7 @@ export class MapView {
     Object.assign(context, { font: "600 17px system-ui, sans-serif", textAlign: "center", textBaseline: "middle" });
     this.labels.forEach((label, index) => {
       if (only >= 0 && label !== only) return;
-      const [x, y] = this.placeOf(this.codeOf(index));
+      const [x, y] = this.placeOf(this.painter.code(index));
       context.fillStyle = COLOURS[label % COLOURS.length];
       context.beginPath();
       if (short) context.fillText(this.classes[label], x, y);
@@ -194,22 +187,15 @@ export class MapView {
     const only = Number(this.shown.value);
     let best = -1, least = NEAR;
     this.labels.forEach((label, index) => {
-      const [across, down] = this.placeOf(this.codeOf(index)), distance = Math.hypot(across - x, down - y);
+      const [across, down] = this.placeOf(this.painter.code(index)), distance = Math.hypot(across - x, down - y);
       if (distance < least && (only < 0 || label === only)) [best, least] = [index, distance];
     });
-    if (best >= 0) this.goTo(this.codeOf(best), this.nameOf(best));
+    if (best >= 0) this.goTo(this.painter.code(best), this.painter.nameOf(best));
   }
 }
 
 export default {
   render({ model, el }) {
-    const ask = askKernel(model), about = { ...model.get("about") };
-    const numbers = toFloats(model.get("numbers"));
-    let at = 0;
-    for (const [name, length] of about.arrays) {
-      about[name] = numbers.subarray(at, at + length);
-      at += length;
-    }
-    new MapView(el, about, async (codes, labels) => toFloats((await ask({ labels }, [codes]))[0]));
+    new MapView(el, new KernelPainter(model));
   },
 };

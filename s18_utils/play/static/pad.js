@@ -1,5 +1,6 @@
 // A pad to draw a digit on, with a mouse, a pen or a finger, and the digit as MNIST would have it.
-import { askKernel, make, makeButton, makeLatest } from "./tiles.js";
+import { readPicture } from "./pictures.js";
+import { make, makeButton } from "./tiles.js";
 
 const DIGIT = 28;
 const BOX = 20;
@@ -7,6 +8,8 @@ const GRAIN = 0.2; // of the strongest stroke: less is paper, not ink
 const FAINT = 25; // and so is what differs by less than this, of 255
 const PAD = 280; // pixels of the canvas, whatever its size on the screen
 const PEN = PAD / 13;
+const HINT = "Draw a digit, with a mouse, a pen or a finger.";
+const BLANK = "there is no drawing in this picture: choose one of a digit, dark on light paper or light on dark";
 
 /**
  * Resizes by a triangle filter as wide as the scale, antialiased, along one axis of a row-major picture.
@@ -91,6 +94,18 @@ export function normaliseDigit(ink, rows, columns) {
   return image;
 }
 
+/**
+ * The ink of a picture that was fitted into the pad, white on black: what differs from the paper, which is the median.
+ * @param {ImageData} picture  is changed.
+ */
+function extractInk(picture) {
+  const { data } = picture, greys = new Float32Array(data.length / 4);
+  for (let at = 0; at < greys.length; at++)
+    greys[at] = 0.299 * data[4 * at] + 0.587 * data[4 * at + 1] + 0.114 * data[4 * at + 2];
+  const paper = greys.slice().sort()[greys.length >> 1], sign = paper > 127 ? -1 : 1;
+  greys.forEach((grey, at) => data.fill(sign * (grey - paper), 4 * at, 4 * at + 3)); // clamped to 0–255
+}
+
 /** The pad with its buttons. `changed(image)` is called as one draws, with what `normaliseDigit` makes of it. */
 export class Pad {
   constructor(element, changed) {
@@ -98,16 +113,41 @@ export class Pad {
     this.canvas.setAttribute("role", "img");
     this.canvas.setAttribute("aria-label", "Draw a digit here, with a mouse, a pen or a finger");
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
-    Object.assign(this, { changed, strokes: [], drawing: false });
+    Object.assign(this, { changed, strokes: [], picture: null, drawing: false });
     const undo = makeButton("Undo", "undo", () => this.undo());
     const clear = makeButton("Clear", "clear", () => this.clear());
+    const file = make("input", { type: "file", accept: "image/*", data: "digit-file" });
+    file.addEventListener("change", () => file.files.length && this.receive(file.files[0]));
+    this.words = make("p", { data: "pad-words", textContent: HINT });
+    this.words.setAttribute("role", "status");
     element.classList.add("s18-play");
-    element.append(this.canvas, make("div", { className: "s18-controls" }, undo, clear));
+    element.append(
+      this.words, this.canvas,
+      make("div", { className: "s18-controls" }, undo, clear, make("label", { className: "s18-button" }, "A picture of one", file)),
+    );
     this.canvas.addEventListener("pointerdown", (event) => this.begin(event));
     this.canvas.addEventListener("pointermove", (event) => this.drawing && this.extend(event));
     for (const end of ["pointerup", "pointercancel"])
       this.canvas.addEventListener(end, () => (this.drawing = false));
     this.redraw();
+  }
+
+  /** Puts the digit in a picture, a dark pen on light paper or a light one on dark, on the pad. */
+  async receive(file) {
+    try {
+      const bitmap = await readPicture(file), scale = PAD / Math.max(bitmap.width, bitmap.height);
+      const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+      const context = new OffscreenCanvas(width, height).getContext("2d");
+      Object.assign(context, { fillStyle: "white", imageSmoothingQuality: "high" }).fillRect(0, 0, width, height);
+      context.drawImage(bitmap, 0, 0, width, height);
+      this.clear();
+      this.picture = context.getImageData(0, 0, width, height);
+      extractInk(this.picture);
+      this.redraw();
+      this.tell();
+    } catch (error) {
+      this.words.textContent = error.message;
+    }
   }
 
   place(event) {
@@ -130,18 +170,20 @@ export class Pad {
   }
 
   undo() {
-    this.strokes.pop();
+    if (!this.strokes.pop()) this.picture = null;
     this.redraw();
     this.tell();
   }
 
   clear() {
-    this.strokes = [];
+    Object.assign(this, { strokes: [], picture: null });
+    this.words.textContent = HINT;
     this.redraw();
   }
 
   redraw() {
     this.context.fillRect(0, 0, PAD, PAD);
+    if (this.picture) this.context.putImageData(this.picture, (PAD - this.picture.width) >> 1, (PAD - this.picture.height) >> 1);
     for (const stroke of this.strokes) for (let at = 1; at < stroke.length; at++) this.drawLine(stroke[at - 1], stroke[at]);
   }
 
@@ -160,19 +202,8 @@ export class Pad {
       const { data } = this.context.getImageData(0, 0, PAD, PAD);
       const ink = Float32Array.from({ length: PAD * PAD }, (_, at) => data[4 * at]);
       const image = normaliseDigit(ink, PAD, PAD);
+      this.words.textContent = image || !this.picture ? HINT : BLANK;
       if (image) this.changed(image);
     });
   }
 }
-
-export default {
-  render({ model, el }) {
-    const ask = askKernel(model);
-    let image = null;
-    const tell = makeLatest(() => ask({}, [image]), () => {});
-    new Pad(el, (drawn) => {
-      image = drawn;
-      tell();
-    });
-  },
-};

@@ -1,7 +1,6 @@
 // A photograph and what networks see in it: masks as outlines and tint over it, side by side, and how sure each one is.
-import { make, makeButton } from "./tiles.js";
 import { readPicture, squeezePicture } from "./pictures.js";
-import { askKernel, toFloats } from "./tiles.js";
+import { askKernel, make, makeButton, toFloats } from "./tiles.js";
 
 const SHOWN = 960; // longer side of what is drawn on the page, in pixels, at most
 const TINT = 0.4; // the same look as draw_overlay and draw_certainty have in s18_utils/unet/overlay.py
@@ -103,6 +102,13 @@ export function drawCertainty(photo, answer, network, width, height) {
   return canvas;
 }
 
+/** A mask as probabilities: all of each pixel's for one class. */
+function spreadMask(mask, classes) {
+  const probabilities = new Float32Array(classes * mask.length);
+  mask.forEach((index, at) => (probabilities[index * mask.length + at] = 1));
+  return probabilities;
+}
+
 /** In words, how much of the picture a network gives to each class. */
 export function describeMask(mask, classes) {
   const counts = new Array(classes.length).fill(0);
@@ -118,10 +124,10 @@ export function describeMask(mask, classes) {
  */
 export class PhotoView {
   /**
-   * @param about  `networks`: [{label, size, classes, colours}]; `note`: what they were trained on;
-   *   `examples`: bitmaps.
+   * @param about  what `describe_unets` in s18_utils/play/photographs.py says.
+   * @param examples  pictures to choose from, as of `cutTiles`.
    */
-  constructor(element, about, predict) {
+  constructor(element, about, examples, predict) {
     Object.assign(this, { about, predict, shows: "mask", wipe: 1, photo: null, answers: [], turn: 0 });
     element.classList.add("s18-play");
     const file = make("input", { type: "file", accept: "image/*", data: "file" });
@@ -139,11 +145,11 @@ export class PhotoView {
       "div", { className: "s18-controls", hidden: true },
       make("label", {}, "photograph ", slider, " answer"), make("label", {}, "show ", kinds),
     );
-    this.tiles = about.networks.map((network) => this.makeAnswer(network));
+    const truth = about.truth === null ? [] : [{ ...about.networks[about.truth], label: "as people marked it" }];
+    this.looks = [...about.networks, ...truth];
+    this.tiles = this.looks.map((look) => this.makeAnswer(look));
     this.grid = make("div", { className: "s18-answers", hidden: true }, ...this.tiles.map(({ figure }) => figure));
-    const examples = (about.examples ?? []).map((bitmap, index) => this.makeExample(bitmap, index));
-    const strip = make("div", { className: "s18-examples", data: "examples" }, ...examples);
-    strip.hidden = !examples.length;
+    const strip = make("div", { className: "s18-examples", data: "examples" }, ...examples.map((example, index) => this.makeExample(example, index)));
     element.append(
       make("div", { className: "s18-controls" }, choose, ...this.camera), strip, this.live, this.message,
       this.controls, this.grid, this.makeLegend(), make("p", { className: "s18-note", textContent: about.note }),
@@ -160,12 +166,12 @@ export class PhotoView {
     return { figure: make("figure", {}, canvas, caption), canvas, words };
   }
 
-  makeExample(bitmap, index) {
+  makeExample([bitmap, truth], index) {
     const canvas = make("canvas", { width: bitmap.width, height: bitmap.height });
     canvas.getContext("2d").drawImage(bitmap, 0, 0);
     const button = make("button", { type: "button" }, canvas);
-    button.setAttribute("aria-label", `test photograph ${index + 1}`);
-    button.addEventListener("click", () => this.take(bitmap));
+    button.setAttribute("aria-label", `picture ${index + 1}`);
+    button.addEventListener("click", () => this.take(bitmap, truth));
     return button;
   }
 
@@ -192,9 +198,9 @@ export class PhotoView {
     this.message.textContent = words;
   }
 
-  /** Shows a bitmap and asks every network about it. */
-  async take(bitmap) {
-    const turn = ++this.turn;
+  /** Shows a bitmap and asks every network about it; `truth` has its true mask, a byte a pixel, if there is one. */
+  async take(bitmap, truth = null) {
+    const turn = ++this.turn, { networks } = this.about;
     Object.assign(this, { photo: bitmap, answers: [] });
     this.controls.hidden = this.grid.hidden = false;
     const room = this.tiles[0].figure.clientWidth || SHOWN / 2; // drawn as large as it is seen: outlines stay whole
@@ -203,19 +209,24 @@ export class PhotoView {
     this.tiles.forEach(({ words }) => (words.textContent = "…"));
     this.redraw();
     this.say("");
+    if (this.looks.length > networks.length) this.tiles.at(-1).figure.hidden = !truth;
+    if (truth) this.receiveAnswer(networks.length, spreadMask(truth, this.looks.at(-1).classes.length));
     const squares = {};
-    for (const { size } of this.about.networks) squares[size] ??= squeezePicture(bitmap, size);
+    for (const { size } of networks) squares[size] ??= squeezePicture(bitmap, size);
     try {
-      await this.predict(this.about.networks.map(({ size }) => squares[size]), (index, probabilities) => {
-        if (turn !== this.turn) return; // another photograph came meanwhile
-        const { classes, size } = this.about.networks[index];
-        this.answers[index] = { probabilities };
-        this.tiles[index].words.textContent = describeMask(enlargeMask(probabilities, classes.length, size, size, size), classes);
-        this.drawAnswer(index);
+      await this.predict(networks.map(({ size }) => squares[size]), (index, probabilities) => {
+        if (turn === this.turn) this.receiveAnswer(index, probabilities); // no other photograph came meanwhile
       });
     } catch (error) {
       this.say(error.message);
     }
+  }
+
+  receiveAnswer(index, probabilities) {
+    const { classes, size } = this.looks[index];
+    this.answers[index] = { probabilities };
+    this.tiles[index].words.textContent = describeMask(enlargeMask(probabilities, classes.length, size, size, size), classes);
+    this.drawAnswer(index);
   }
 
   redraw(changes = {}) {
@@ -225,10 +236,10 @@ export class PhotoView {
 
   /** Network `index`'s canvas: its answer left of the slider's place, the photograph right of it. */
   drawAnswer(index) {
-    const { canvas } = this.tiles[index], network = this.about.networks[index], answer = this.answers[index];
+    const { canvas } = this.tiles[index], network = this.looks[index], answer = this.answers[index];
     const [width, height] = this.sides;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    canvas.setAttribute("aria-label", `the photograph and what ${network.label} sees in it`);
+    canvas.setAttribute("aria-label", `the photograph and over it the mask: ${network.label}`);
     const context = canvas.getContext("2d"), place = Math.round(this.wipe * width);
     context.drawImage(this.photo, 0, 0, width, height);
     if (!answer || !place) return;
@@ -242,7 +253,7 @@ export class PhotoView {
     const answer = this.answers[index], { width, height } = this.photo;
     if (!answer) return;
     const draw = this.shows === "mask" ? drawOverlay : drawCertainty;
-    const blob = await draw(this.photo, answer.probabilities, this.about.networks[index], width, height).convertToBlob();
+    const blob = await draw(this.photo, answer.probabilities, this.looks[index], width, height).convertToBlob();
     const link = make("a", { href: URL.createObjectURL(blob), download: `${this.shows}.png` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
@@ -271,20 +282,30 @@ export class PhotoView {
   }
 }
 
-/** The tiles of a row of squares, each as high as the picture. */
-export async function cutTiles(blob) {
-  const row = await createImageBitmap(blob), side = row.height;
-  return Promise.all(Array.from({ length: row.width / side }, (_, at) => createImageBitmap(row, at * side, 0, side, side)));
+/**
+ * The tiles of a picture that `join_tiles` made: `count` squares in a row, and below them their masks if it is higher.
+ * @returns pairs of a bitmap and a mask, a byte a pixel, or null.
+ */
+export async function cutTiles(blob, count) {
+  const picture = await createImageBitmap(blob), side = picture.width / count;
+  const context = new OffscreenCanvas(picture.width, picture.height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(picture, 0, 0);
+  const cutMask = (at) => new Uint8Array(context.getImageData(at, side, side, side).data.filter((_, place) => place % 4 === 0));
+  return Promise.all(
+    Array.from({ length: count }, async (_, tile) => [
+      await createImageBitmap(picture, tile * side, 0, side, side), picture.height > side ? cutMask(tile * side) : null,
+    ]),
+  );
 }
 
 export default {
   async render({ model, el }) {
-    const ask = askKernel(model), about = model.get("about"), examples = model.get("examples");
-    if (examples?.byteLength) about.examples = await cutTiles(new Blob([examples]));
-    const view = new PhotoView(el, about, async (squares, answered) => {
+    const ask = askKernel(model), about = model.get("about");
+    const examples = await cutTiles(new Blob([model.get("content")]), about.examples);
+    const view = new PhotoView(el, about, examples, async (squares, answered) => {
       const answers = await ask({}, squares);
       answers.forEach((buffer, index) => answered(index, toFloats(buffer)));
     });
-    if (about.examples?.length) await view.take(about.examples[0]);
+    await view.take(...examples[0]);
   },
 };

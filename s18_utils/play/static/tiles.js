@@ -68,14 +68,6 @@ export function makeTile(words) {
   return make("canvas", { className: "s18-tile", role: "img", "aria-label": words });
 }
 
-/** A row of label shares: `share` of the second, the rest of the first. */
-export function mixLabels(first, second, share, classes) {
-  const row = new Float32Array(classes);
-  row[first] += 1 - share;
-  row[second] += share;
-  return row;
-}
-
 /** The numbers of a buffer that came from a kernel, whatever its alignment. */
 export function toFloats(view) {
   return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));

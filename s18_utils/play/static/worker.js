@@ -42,8 +42,7 @@ self.onmessage = ({ data: { id, address, inputs } }) => {
       const session = await openSession(address), feeds = {};
       for (const [name, { values, shape }] of Object.entries(inputs)) feeds[name] = new ort.Tensor("float32", values, shape);
       const outputs = await session.run(feeds);
-      const { data, dims } = outputs[session.outputNames[0]];
-      self.postMessage({ id, values: data, shape: dims });
+      self.postMessage({ id, values: outputs[session.outputNames[0]].data });
     } catch (error) {
       self.postMessage({ id, error: `the network can't run here (${error.message}): load the page again, or use another browser` });
     }
