@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -17,17 +18,18 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.utilities.memory import is_oom_error
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from s18_utils import __version__
 from s18_utils.cvae.judging import score_swaps
 from s18_utils.cvae.module import CVAEModule
 from s18_utils.data.batches import StoreData, derive_seed
+from s18_utils.data.store import load_tensors, save_tensors
 from s18_utils.device import describe_device, device, precision
-from s18_utils.errors import InputError
+from s18_utils.errors import InputError, write_text
 from s18_utils.report.progress import Filmstrip, FiniteLoss, History, display_message, in_notebook
 
 HERE = Path(__file__).resolve().parent
@@ -138,8 +140,8 @@ def read_result(file: Path) -> SeedResult | None:
     try:
         content = json.loads(file.read_text())
         snapshots = file.with_name("snapshots.safetensors")
-        content["snapshots"] = load_file(snapshots) if snapshots.is_file() else {}
-        return SeedResult(**content, weights=load_file(file.with_suffix(".safetensors")))
+        content["snapshots"] = load_tensors(snapshots) if snapshots.is_file() else {}
+        return SeedResult(**content, weights=load_tensors(file.with_suffix(".safetensors")))
     except (OSError, ValueError, TypeError, SafetensorError):
         return None
 
@@ -147,26 +149,48 @@ def read_result(file: Path) -> SeedResult | None:
 def write_result(file: Path, result: SeedResult) -> None:
     """Keeps a finished seed's result; the JSON file, which says that it is finished, comes last and whole."""
     content = asdict(result)
-    weights = {name: values.contiguous() for name, values in content.pop("weights").items()}
-    save_file(weights, file.with_suffix(".safetensors"))
+    save_tensors(content.pop("weights"), file.with_suffix(".safetensors"))
     if snapshots := content.pop("snapshots"):
-        save_file(snapshots, file.with_name("snapshots.safetensors"))
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(content))
-    partial.replace(file)
+        save_tensors(snapshots, file.with_name("snapshots.safetensors"))
+    write_text(file, json.dumps(content))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of the last epoch that is whole; one that can't be read is reported and passed over."""
+    best = folder / "best.ckpt"
+    if best.is_file() and (fault := find_fault(best)):
+        raise InputError(f"{best}, the weights of the best epoch so far, is damaged ({fault}): start over with retrain")
     for file in sorted(folder.glob("epoch-*.ckpt"), reverse=True):
-        try:
-            torch.load(file, map_location="cpu", weights_only=True)  # runs no code that a file might carry
+        if not (fault := find_fault(file)):
             return file
-        except Exception as error:  # of many kinds: cut off, altered, no checkpoint at all
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            display_message(f"{file} can't be used ({reason[:100]}): going on from the epoch before.", warning=True)
-            file.rename(file.with_suffix(".unreadable"))
+        display_message(f"{file} can't be used ({fault}): going on from the epoch before.", warning=True)
+        file.rename(file.with_suffix(".unreadable"))
     return None
+
+
+def find_fault(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, in a few words; None if it is whole. Code that it might carry is not run."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            if part := archive.testzip():
+                return f"{part} in it has changed"
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds: cut off, altered, no checkpoint at all
+        return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:100]
+    return None
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there in one step, which Lightning does on some disks only."""
+
+    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options: object = None) -> None:
+        partial = Path(path).with_suffix(".partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.save(checkpoint, partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
@@ -209,6 +233,7 @@ def build_trainer(epochs: int, callbacks: list[L.Callback], hardware: Hardware, 
         **asdict(hardware),
         precision=precision(),
         benchmark=device().type == "cuda",  # cuDNN tries its ways to convolve, once for each size
+        plugins=[WholeCheckpoints()],
         callbacks=callbacks + ([TQDMProgressBar(leave=True)] if bar else []),
         logger=False,
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),

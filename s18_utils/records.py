@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +25,11 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from s18_utils.cvae.classifier_module import ClassifierModule
 from s18_utils.cvae.module import CVAEModule
-from s18_utils.data.store import Batch, evenly_spread, to_floats
+from s18_utils.data.pictures import read_picture
+from s18_utils.data.store import Batch, evenly_spread, load_tensors, save_tensors, to_floats
 from s18_utils.device import device
 from s18_utils.errors import InputError, check_choice, local_path, make_folder, remove_leftovers, write_text
 from s18_utils.experiments import EXPERIMENTS, PRESETS, get_experiment
@@ -44,9 +44,23 @@ MODULES: dict[str, type[L.LightningModule]] = {
     "cvae": CVAEModule,
     "classifier": ClassifierModule,
 }
-# What a record has to say for the package to use it.
-METRICS = ("experiment", "preset", "data", "device", "precision", "epochs", "interrupted", "seconds", "seeds", "commit")
-METRICS += ("versions", "parameters", "test", "spread")
+# What a record has to say for the package to use it, and of which kind that is.
+METRICS = dict.fromkeys(("experiment", "preset", "device", "precision", "commit"), str)
+METRICS |= dict.fromkeys(("data", "versions", "test", "spread"), dict) | dict.fromkeys(("epochs", "parameters"), int)
+METRICS |= {"interrupted": bool, "seconds": (int, float), "seeds": list}
+DATA = dict.fromkeys(("name", "title", "source", "fingerprint"), str) | {"classes": list}
+DATA |= dict.fromkeys(("channels", "size", "train", "val", "test"), int)
+
+
+class Content(dict):
+    """An object in a record's file; asking for what it lacks is an InputError that names the file."""
+
+    def __init__(self, values: Mapping, file: Path):
+        super().__init__(values)
+        self.file = file
+
+    def __missing__(self, name: str) -> None:
+        raise InputError(f"{self.file} lacks {name}: delete {self.file.parent} and train again")
 
 
 def build_module(family: str, settings: DataSettings, data: dict) -> L.LightningModule:
@@ -158,9 +172,10 @@ class Record:
         A UNet's first six are spread evenly over the test split.
         """
         kept = {name: self.stored_examples[name] for name in ("image", "label", "mask") if name in self.stored_examples}
-        if "image" not in kept or len(kept) < 2:
+        images = kept.get("image", torch.empty(0))
+        if len(kept) < 2 or images.ndim != 4 or {len(values) for values in kept.values()} != {len(images)}:
             raise InputError(f"{self.folder} keeps no test images: train {self.experiment} again")
-        rows = slice(count) if "mask" in kept else evenly_spread(len(kept["image"]), count)
+        rows = slice(count) if "mask" in kept else evenly_spread(len(images), count)
         return to_floats({name: values[rows] for name, values in kept.items()})
 
     def model(self) -> L.LightningModule:
@@ -173,11 +188,12 @@ class Record:
             raise InputError(f"{self.folder} keeps no weights: train {self.experiment} first")
         module = build_module(self.family, self.settings, self.data)
         try:
-            weights = load_file(self.folder / "weights.safetensors")
+            weights = load_tensors(self.folder / "weights.safetensors")
             module.load_state_dict(weights)
         except (RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise InputError(
-                f"the weights in {self.folder} do not fit its config.json: delete the folder and train again"
+                f"the weights in {self.folder} are damaged or do not fit its config.json: delete the folder and "
+                "train again"
             ) from error
         floats = [values for values in weights.values() if values.is_floating_point()]
         if not all(values.isfinite().all() for values in floats) or not any(values.any() for values in floats):
@@ -216,23 +232,28 @@ def read_record(folder: Path) -> Record | None:
     """The record in a folder, or None if there is none; an InputError if it can't be read."""
     if not (folder / "metrics.json").is_file():
         return None
-    metrics = read_json(folder / "metrics.json")
-    lacking = [name for name in METRICS if name not in metrics]
-    if lacking:
-        raise InputError(f"{folder / 'metrics.json'} lacks {', '.join(lacking)}: delete {folder} and train again")
+    at, metrics = folder.stat().st_ino, read_json(folder / "metrics.json")
+    wrong = [name for name, kind in METRICS.items() if not isinstance(metrics.get(name), kind)]
+    wrong = wrong or [f"data.{name}" for name, kind in DATA.items() if not isinstance(metrics["data"].get(name), kind)]
+    if wrong:
+        raise InputError(f"{folder / 'metrics.json'} has no usable {', '.join(wrong)}: delete {folder} and train again")
+    file = folder / "history.csv"
     try:
-        with open(folder / "history.csv", newline="", encoding="utf-8") as file:
-            history = [{name: to_number(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+        with open(file, newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines))
+        history = [Content({name: to_number(text) for name, text in row.items() if text}, file) for row in rows]
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise damaged(folder / "history.csv", error) from error
+        raise damaged(file, error) from error
     file = folder / "examples.safetensors"
     try:
-        examples = load_file(file) if file.is_file() else {}
+        examples = load_tensors(file) if file.is_file() else {}
         if (file := folder / "photographs.png").is_file():
             examples["image"] = read_photographs(file, metrics["data"]["channels"])
-        return Record(folder, metrics, history, examples)
     except (OSError, ValueError, SafetensorError) as error:
         raise damaged(file, error) from error
+    if folder.stat().st_ino != at:  # it was replaced meanwhile
+        return read_record(folder)
+    return Record(folder, metrics, history, examples)
 
 
 def find_record(name: str, preset: str, out: str | Path | None = None) -> Record | None:
@@ -328,13 +349,13 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
         for name, tensors in {"weights": weights, "examples": examples}.items():
             if tensors:
                 file = partial / f"{name}.safetensors"
-                save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+                save_tensors(tensors, file)
                 file.chmod(0o644)  # safetensors writes private files
         save_figures(partial, figures)
         partial.chmod(0o755)  # temporary folders are private
         replace_folder(partial, folder)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"can't write {folder} ({error}): free some space, or choose another folder") from error
+        raise InputError(f"can't write {folder} ({error}): {REMEDY}, or free some space") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return record
@@ -348,7 +369,7 @@ def write_photographs(images: torch.Tensor, file: Path) -> None:
 
 def read_photographs(file: Path, channels: int) -> torch.Tensor:
     """Images, uint8 (N, channels, S, S), from a picture of one row."""
-    row = torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1)
+    row = torch.from_numpy(np.array(read_picture(file))).permute(2, 0, 1)
     return torch.stack(row.split(row.shape[1], dim=2))[:, :channels]
 
 
@@ -406,7 +427,7 @@ def save_figures(folder: Path, figures: dict[str, Figure]) -> None:
 def read_json(path: Path) -> dict:
     """A file's JSON object; an InputError if it holds none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_hook=lambda values: Content(values, path))
         if not isinstance(content, dict):
             raise ValueError("no object")
     except (OSError, ValueError) as error:

@@ -129,6 +129,12 @@ def drop_weight(folder):
     save_file(weights, folder / "weights.safetensors")
 
 
+def flip_weight(folder):
+    content = bytearray((folder / "weights.safetensors").read_bytes())
+    content[-9] ^= 1
+    (folder / "weights.safetensors").write_bytes(content)
+
+
 def flip_header(folder):
     content = bytearray((folder / "weights.safetensors").read_bytes())
     content[0] ^= 255
@@ -170,6 +176,7 @@ FAULTS = {
     "another up-sampling": (change_settings(up="bilinear"), MISFIT),
     "a weight missing": (drop_weight, MISFIT),
     "weights damaged": (flip_header, MISFIT),
+    "one bit of a weight": (flip_weight, MISFIT),
     "weights empty": (damage("weights.safetensors", b""), MISFIT),
     "weights of no number": (fill_weights(float("nan")), NO_WEIGHTS),
     "weights of zeros": (fill_weights(0.0), NO_WEIGHTS),
@@ -178,7 +185,12 @@ FAULTS = {
     "a setting of no number": (change_settings(width="huge"), ("width can't be 'huge'",)),
     "an unknown setting": (change_settings(depth=5), ("hold an unknown depth",)),
     "a setting out of range": (change_settings(width=0), ("width can't be 0",)),
-    "older metrics": (drop("metrics.json", "seeds", "test"), ("lacks seeds, test", "train again")),
+    "older metrics": (drop("metrics.json", "seeds", "test"), ("no usable test, seeds", "train again")),
+    "metrics of another kind": (
+        change_json("metrics.json", seeds=3, test=[]),
+        ("no usable test, seeds", "train again"),
+    ),
+    "data without classes": (change_json("metrics.json", data={}), ("no usable data.name", "data.classes")),
     "no history": (remove("history.csv"), ("can't read", "history.csv", "train again")),
     **{
         f"{name}: {content}": (damage(name, content), ("can't read", name, "train again"))

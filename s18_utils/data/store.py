@@ -100,6 +100,22 @@ def read_store(path: Path, stamp: str) -> tuple[Tensors, str] | None:
     return (tensors, metadata["fingerprint"]) if intact else None
 
 
+def save_tensors(tensors: Tensors, file: Path) -> None:
+    """Writes tensors with their fingerprint, by which `load_tensors` notices if they are no longer the same."""
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, file, {"fingerprint": fingerprint(tensors)})
+
+
+def load_tensors(file: Path) -> Tensors:
+    """The tensors in a file; a SafetensorError if it is damaged, as far as a fingerprint in it tells."""
+    with safe_open(file, framework="pt") as content:
+        tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  (not a dict)
+        known = (content.metadata() or {}).get("fingerprint")
+    if known not in (None, fingerprint(tensors)):
+        raise SafetensorError("its contents have changed")
+    return tensors
+
+
 def fingerprint(tensors: Tensors) -> str:
     """The first 16 hex digits of a SHA-256 over names, shapes and contents."""
     digest = hashlib.sha256()
