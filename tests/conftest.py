@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,7 @@ from s18_utils import device as devices
 from s18_utils import fitting, records, training
 from s18_utils.data import sources
 from s18_utils.data.store import DataSet
+from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import Record
 
@@ -260,6 +262,14 @@ def assert_one_sentence(message: str, *parts: str) -> None:
     assert not message.endswith("."), message
     for part in parts:
         assert part in message, message
+
+
+@contextmanager
+def refused(*parts: str) -> Iterator[None]:
+    """What is done inside raises an InputError of one sentence, with every one of `parts` in it."""
+    with pytest.raises(InputError) as caught:
+        yield
+    assert_one_sentence(str(caught.value), *parts)
 
 
 def weights(record: Record) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import assert_one_sentence, names
+from conftest import names, refused
 from matplotlib.text import Text
 from PIL import Image
 
@@ -109,16 +109,14 @@ def test_a_networks_settings_are_changed_by_its_role():
     assert settings.judge.epochs == 9
     assert settings.classifier.epochs != 9
     assert "judge.epochs" in flatten(settings.model_dump())
-    with pytest.raises(InputError) as caught:
+    with refused("has no setting jury.epochs", "judge.epochs", "label_weight"):
         build_settings(CVAE_MNIST, "tiny", {"jury.epochs": 9})
-    assert_one_sentence(str(caught.value), "has no setting jury.epochs", "judge.epochs", "label_weight")
 
 
 def test_a_block_that_lacks_a_setting_says_which(monkeypatch):
     monkeypatch.delitem(CVAE_MNIST.block, "latent")
-    with pytest.raises(InputError) as caught:
+    with refused("the settings of cvae-mnist lack latent", "add them"):
         build_settings(CVAE_MNIST, "tiny")
-    assert_one_sentence(str(caught.value), "the settings of cvae-mnist lack latent", "add them")
 
 
 def test_every_network_of_a_cvae_is_an_experiment_too():

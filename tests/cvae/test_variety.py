@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import assert_one_sentence
+from conftest import refused
 from cvae_stand_ins import SIDE, Painter, labelled_set, module_of, stored
 from torch import Tensor, nn
 
@@ -21,7 +21,6 @@ from s18_utils.cvae.variety import (
     score_variety,
 )
 from s18_utils.data.batches import StoreData
-from s18_utils.errors import InputError
 
 LINE = torch.tensor([0.0, 1, 2, 3, 10]).unsqueeze(1)
 
@@ -91,9 +90,8 @@ def test_order_and_scale_do_not_matter():
 
 @pytest.mark.parametrize(("real", "drawn"), [(5, 100), (100, 5), (0, 0), (1, 1)])
 def test_fewer_points_than_neighbours_are_refused(real, drawn):
-    with pytest.raises(InputError) as caught:
+    with refused(f"{drawn} drawings and {real} real images", "no 5 neighbours", "at least 6"):
         measure_variety(normal(real, 0), normal(drawn, 1))
-    assert_one_sentence(str(caught.value), f"{drawn} drawings and {real} real images", "no 5 neighbours", "at least 6")
 
 
 def test_a_template_takes_the_layout_of_its_image_and_keeps_its_shape():
