@@ -275,7 +275,9 @@ export class PhotoView {
       });
       this.live.replaceChildren(video, make("div", { className: "s18-controls" }, shoot, makeButton("Close", "close", close)));
       this.live.hidden = false;
-      await video.play();
+      shoot.disabled = true;
+      await video.play(); // before, there is no picture to take
+      shoot.disabled = false;
     } catch (error) {
       this.say(`the camera can't be used (${error.message}): allow it, or choose a photograph from a file`);
     }
