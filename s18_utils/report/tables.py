@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from IPython.display import Markdown
@@ -155,4 +156,4 @@ def list_parameters(parts: dict[str, nn.Module]) -> Table:
 
 def show_source(*objects) -> Markdown:
     """The code of functions or classes, to show in a notebook."""
-    return Markdown("```python\n" + "\n\n".join(inspect.getsource(thing) for thing in objects) + "```")
+    return Markdown("```python\n" + "\n\n".join(textwrap.dedent(inspect.getsource(thing)) for thing in objects) + "```")

@@ -28,7 +28,7 @@ def check_target(logits: Tensor, target: Tensor) -> None:
 class CrossEntropyLoss(nn.CrossEntropyLoss):
     """Mean over all pixels of −log p(true class); at least 0, ln 3 ≈ 1.10 for an undecided three-class prediction.
 
-    Experiments are named "bce" as in the assignment; with exclusive classes it is cross-entropy over a softmax.
+    Experiments that are trained on it have "bce" in their names; with exclusive classes it is this, over a softmax.
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
