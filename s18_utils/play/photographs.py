@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from s18_utils.data import synthetic
+from s18_utils.data.store import describe_share
 from s18_utils.records import Record
-from s18_utils.report.origin import describe_share
 from s18_utils.unet.overlay import class_colours
 
 PHOTOGRAPHS = 12
@@ -28,7 +28,7 @@ def describe_unets(records: Sequence[Record]) -> tuple[dict, bytes]:
         classes, size = list(record.data["classes"]), record.data["size"]
         look = {"label": record.label(), "size": size, "classes": classes, "colours": class_colours(classes)}
         networks.append(look)
-        notes[f"Trained on {describe_share(record)}, at {size} px, and on nothing else."] = None
+        notes[f"Trained on {describe_share(record.data)}, at {size} px, and on nothing else."] = None
     source = next((number for number, record in enumerate(records) if "image" in record.stored_examples), None)
     images, masks = find_photographs(records[source or 0])
     if source is None:

@@ -1,5 +1,6 @@
 """One sentence on where a record's numbers come from."""
 
+from s18_utils.data.store import describe_share
 from s18_utils.records import Record
 
 
@@ -8,7 +9,7 @@ def describe_origin(record: Record) -> str:
     metrics, data = record.metrics, record.data
     seeds = f"seed {metrics['seeds'][0]}" if len(metrics["seeds"]) == 1 else f"{len(metrics['seeds'])} seeds"
     return (
-        f"{describe_share(record)}, from {data['source']}, fingerprint {data['fingerprint']}: "
+        f"{describe_share(data)}, from {data['source']}, fingerprint {data['fingerprint']}: "
         f"{data['train']:,} to train on, {data['val']:,} to choose the epoch by, {data['test']:,} test images, "
         f"at {data['size']} px; "
         f"preset {record.preset}, {metrics['epochs']} epochs, {seeds}, {metrics['seconds']:.0f} s on "
@@ -16,14 +17,3 @@ def describe_origin(record: Record) -> str:
         f"commit {metrics['commit']}, torch {metrics['versions']['torch']}"
         + ("; interrupted" if metrics["interrupted"] else "")
     )
-
-
-def describe_share(record: Record) -> str:
-    """How much of which data set a record was made from."""
-    data = record.data
-    if record.synthetic:
-        return f"synthetic {data['title']}"
-    images = data["train"] + data["val"]
-    if not data["official"]:
-        return f"{data['title']}, {images:,} training images"
-    return f"{data['title']}, {images:,} of the {data['official']:,} official training images"

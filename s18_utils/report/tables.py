@@ -111,7 +111,7 @@ def describe_series(records: Iterable[Record]) -> list[str]:
     for record in records:
         metrics, data = record.metrics, record.data
         sentences.append(
-            f"{describe_share(record)}: {data['train']:,} to train on, {data['val']:,} to choose the epoch by; "
+            f"{describe_share(data)}: {data['train']:,} to train on, {data['val']:,} to choose the epoch by; "
             f"{data['test']:,} test images; preset `{record.preset}` ({data['size']} px, {metrics['epochs']} epochs), "
             f"seeds {', '.join(map(str, metrics['seeds']))}, {metrics['device']}, {metrics['precision']}."
         )

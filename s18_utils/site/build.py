@@ -8,11 +8,11 @@ from pathlib import Path
 from s18_utils import notebooks, records
 from s18_utils.errors import InputError, local_path, make_folder
 from s18_utils.experiments import EXPERIMENTS, PRESETS
+from s18_utils.play.page import BODY, FOLDERS, write_players
 from s18_utils.records import Record
 from s18_utils.report.progress import display_message
 from s18_utils.report.readme import FAMILIES, summarise_records
 from s18_utils.site.generator import find_katex, render_pages
-from s18_utils.site.playground import FOLDERS, write_playground
 from s18_utils.site.results import TITLES, list_published, show_pictures, write_results
 from s18_utils.site.sources import require_notebooks, write_docs, write_notebook
 
@@ -108,7 +108,10 @@ def remove_empty(folder: Path, top: Path) -> None:
 def try_playground(sources: Path) -> list[str]:
     """The playground's players; none, with a message, where npm can't bring its runtime or a record can't be used."""
     try:
-        return write_playground(sources)
+        if players := write_players(sources):
+            page = "# Playground\n\n" + BODY.read_text(encoding="utf-8")
+            (sources / "playground.md").write_text(page, encoding="utf-8")
+        return players
     except InputError as error:
         for folder in FOLDERS:
             shutil.rmtree(sources / folder, ignore_errors=True)
