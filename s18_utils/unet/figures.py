@@ -176,7 +176,7 @@ def compare_predictions(records: Sequence[Record], data: StoreData | None = None
     batch = keeping.examples(count) if data is None else data.examples(count)
     images, synthetic = batch["image"], keeping.synthetic if data is None else data.data.synthetic
     lines = [Line("truth", images, batch["mask"])]
-    lines += [Line(label_record(record, able), images, record.model().predict(images)) for record in able]
+    lines += [Line(record.label(able), images, record.model().predict(images)) for record in able]
     title = f"{len(images)} test images spread evenly over the split{', synthetic data' * synthetic}"
     return draw_lines(lines, title, able[0].data["classes"])
 
@@ -215,7 +215,7 @@ def compare_by_class(records: Sequence[Record]) -> Figure:
         middle = sum(axis.get_xlim()) / 2
         axis.set_xlim(middle - half, middle + half)
         axis.locator_params(axis="x", nbins=4)
-    axes[0].set_yticks(range(len(records)), [textwrap.fill(label_record(record, records), 34) for record in records])
+    axes[0].set_yticks(range(len(records)), [textwrap.fill(record.label(records), 34) for record in records])
     return figure
 
 
@@ -312,8 +312,3 @@ def add_legend(figure: Figure, classes: Sequence[str], errors: Sequence[str]) ->
     pairs = [*tinted[:8], *zip(errors, ERROR_COLOURS, strict=False)]
     patches = [Patch(facecolor=colour, label=name) for name, colour in pairs]
     figure.legend(handles=patches, loc="outside lower center", ncols=6, labelcolor=GREY, frameon=False, fontsize=9)
-
-
-def label_record(record: Record, others: Sequence[Record]) -> str:
-    """A record's label, with its preset where not all have the same."""
-    return record.label() + (f" ({record.preset})" if len({other.preset for other in others}) > 1 else "")
