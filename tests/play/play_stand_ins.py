@@ -5,98 +5,53 @@ from pathlib import Path
 
 import torch
 from conftest import sample_history, sample_metrics
+from cvae_stand_ins import DIGITS, SIDE, BandJudge, Painter, band_split, module_of
 from torch import Tensor, nn
 
+from s18_utils.cvae.module import CVAEModule
 from s18_utils.experiments import get_experiment
 from s18_utils.records import Record, build_module, write_record
 from s18_utils.settings import at_preset, parse_settings
 
-SIDE = 28
-DIGITS = tuple("0123456789")
 OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def draw_bands(labels: Tensor, light: Tensor, channels: int = 1, side: int = SIDE) -> Tensor:
-    """Images of one bright band, two pixels high, whose row is the label: float (N, channels, side, side)."""
-    images = torch.zeros(len(labels), channels, side, side)
-    for image, label, brightness in zip(images, labels, light, strict=True):
-        image[:, 2 * label : 2 * label + 2] = brightness
-    return images
+class LabelledPainter(Painter):
+    """Codes are the light, a tenth of the label, and 0; it notes the labels that it is told."""
 
+    latent = 3
 
-class BandJudge(nn.Module):
-    """Reads the band with the most light; a blind one sees all alike and says 0."""
+    def __init__(self, **shape):
+        super().__init__(**shape)
+        self.told = []
 
-    def __init__(self, blind: bool = False):
-        super().__init__()
-        self.blind = blind
-
-    def forward(self, images: Tensor) -> Tensor:
-        light = images.mean((1, 3))[:, :20].unflatten(1, (10, 2)).sum(2)
-        return torch.zeros_like(light) if self.blind else light
-
-
-class BandPainter(nn.Module):
-    """In place of a conditional VAE: a band for the asked label, as bright as the input; for a mixture, its bands.
-
-    Args:
-        judges: what reads the drawings; by default one that reads bands.
-        keeps: use the input's brightness, else always 0.8.
-        stuck: draw this label whatever was asked.
-        fails: raise this from every swap.
-    """
-
-    latent, classes = 3, DIGITS
-
-    def __init__(self, judges=None, keeps=True, stuck=None, fails=None, channels=1, side=SIDE):
-        super().__init__()
-        self.judges = [BandJudge()] if judges is None else judges
-        self.image_shape = (channels, side, side)
-        self.keeps, self.stuck, self.fails, self.told = keeps, stuck, fails, []
-
-    def encode(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def encoder(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         self.told.append(set(labels.tolist()))
-        light = images.flatten(1).amax(1, keepdim=True)
+        light, _ = super().encoder(images, labels)
         codes = torch.cat([light, labels[:, None] / 10, torch.zeros_like(light)], dim=1)
         return codes, torch.zeros_like(codes)
-
-    def decode(self, codes: Tensor, labels: Tensor) -> Tensor:
-        if self.stuck is not None:
-            labels = torch.full((len(codes),), self.stuck)
-        light = codes[:, 0].clamp(0, 1) if self.keeps else torch.full_like(codes[:, 0], 0.8)
-        channels, side, _ = self.image_shape
-        if labels.is_floating_point():
-            every = [draw_bands(torch.full((len(codes),), label), light, channels, side) for label in range(10)]
-            return torch.einsum("nk,knchw->nchw", labels, torch.stack(every))
-        return draw_bands(labels, light, channels, side)
-
-    def swap(self, images: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
-        if self.fails:
-            raise self.fails
-        return self.decode(self.encode(images, labels)[0], asked)
 
 
 @dataclass(frozen=True)
 class BandRecord(Record):
-    """A record whose model is a `BandPainter`."""
+    """A record whose model's network is a painter."""
 
-    painter: BandPainter = field(default_factory=BandPainter)
+    painter: LabelledPainter = field(default_factory=LabelledPainter)
+    judges: tuple[nn.Module, ...] = (BandJudge(),)
     family = "cvae"  # Record reads it from files that are not there
 
-    def model(self) -> BandPainter:
-        return self.painter
+    def model(self) -> CVAEModule:
+        channels, size = self.painter.shape
+        return module_of(self.painter, list(self.judges), channels=channels, size=size)
 
 
-def band_record(**painter) -> BandRecord:
-    """A record of 40 test images, bands of each label in turn."""
-    model = BandPainter(**painter)
-    channels, side, _ = model.image_shape
+def band_record(*judges: nn.Module, channels: int = 1, side: int = SIDE) -> BandRecord:
+    """A record of 40 test images, bands of each label in turn; by default one judge reads them."""
     data = sample_metrics()["data"] | {"name": "mnist", "classes": list(DIGITS), "channels": channels, "size": side}
-    labels = torch.arange(40) % 10
-    light = 0.5 + 0.5 * torch.rand(40, generator=torch.Generator().manual_seed(1))
-    images = (draw_bands(labels, light, channels, side) * 255).round().byte()
     metrics = sample_metrics(experiment="cvae-mnist", data=data)
-    return BandRecord(Path("nowhere"), metrics, [], {"image": images, "label": labels.byte()}, model)
+    split = band_split(40, seed=1, channels=channels, side=side)
+    painter = LabelledPainter(channels=channels, side=side)
+    return BandRecord(Path("nowhere"), metrics, [], split, painter, judges or (BandJudge(),))
 
 
 def write_untrained(

@@ -1,13 +1,15 @@
 """What the kernel answers to views in the browser: masks for squares of photographs, codes, drawings and readings."""
 
+import dataclasses
 import io
 
 import numpy as np
 import pytest
 import torch
 from conftest import assert_one_sentence, sample_metrics
+from cvae_stand_ins import BandJudge, bands
 from PIL import Image
-from play_stand_ins import BandJudge, BandPainter, band_record, draw_bands, write_untrained
+from play_stand_ins import band_record, write_untrained
 
 from s18_utils.errors import InputError
 from s18_utils.play.labels import label_swap, own_digit
@@ -89,7 +91,7 @@ def unpack(view: View) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 @pytest.mark.parametrize("play", [label_swap, own_digit, latent_map])
 def test_the_kernel_draws_and_reads_for_each_view(play):
-    record = band_record(judges=[BandJudge(), BandJudge(blind=True)])
+    record = band_record(BandJudge(), BandJudge(blind=True))
     view = play(record)
     arrays, images = unpack(view)
     labels = np.array(view.about["labels"])
@@ -101,7 +103,7 @@ def test_the_kernel_draws_and_reads_for_each_view(play):
     drawings = np.frombuffer(answer, np.float32).reshape(2, 1, 28, 28)
     np.testing.assert_allclose(drawings[0, 0, [4, 12], 0], [0.375, 0.125])
     np.testing.assert_allclose(drawings[1, 0, [4, 12], 0], [1, 0])
-    image = draw_bands(torch.tensor([7]), torch.tensor([0.6])).numpy()
+    image = bands(torch.tensor([7]), torch.tensor([0.6])).numpy()
     for told, label in ((None, 7), (3, 3)):  # what the first judge reads, or what the visitor says
         record.painter.told.clear()
         _, answers = ask(view, {"work": "swap", "label": told}, image, rows)
@@ -125,7 +127,7 @@ def test_a_pad_is_there_for_digits_alone():
 def test_a_record_without_what_it_takes_or_of_a_unet_is_said(records, tmp_path):
     record = band_record()
     few = {name: values[:2] for name, values in record.stored_examples.items()}
-    few = type(record)(record.folder, record.metrics, [], few, BandPainter(judges=[]))
+    few = dataclasses.replace(record, stored_examples=few, judges=())
     assert_one_sentence(latent_map(few).value, "2 codes make no map")
     assert label_swap(few).about["judges"] == 0
     bare = Record(tmp_path, sample_metrics(experiment="cvae-mnist", data=record.data), [], record.stored_examples)
