@@ -1,6 +1,8 @@
 """Publishes results: records, pictures, the README's tables and the notebooks of this repository, all made anew."""
 
+import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from s18_utils.report.progress import display_message
 from s18_utils.report.readme import write_results
 from s18_utils.report.values import fill_values, look_up_value
 
+LARGEST = 30_000_000  # bytes of weights that the repository still keeps itself
 SEEDS = {"unet": 3, "cvae": 1, "classifier": 1}
 
 
@@ -52,7 +55,9 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
             spec = get_experiment(name)
             networks = [network_name(spec, role) for role in NETWORKS] if spec.family == "cvae" else []
             for needed in (*networks, name):
-                redraw(train_published(needed, preset))
+                record = train_published(needed, preset)
+                redraw(record)
+                release_weights(record)
             if spec.tradeoff:
                 publish_tradeoff(name, preset)
         if preset != "full" and not only:  # twelve more trainings of minutes, not of hours
@@ -95,6 +100,24 @@ def train_published(name: str, preset: str) -> Record:
     if record.metrics["interrupted"]:
         raise KeyboardInterrupt(f"Interrupted while training {name}: run this again to go on.")
     return record
+
+
+def release_weights(record: Record) -> None:
+    """Moves weights too large for the repository to `build/release/`, with their SHA-256 sums, to be attached to one.
+
+    The record keeps the file's name and sum in `weights.json`, and `record.model()` fetches them by these.
+    """
+    weights = record.folder / "weights.safetensors"
+    if not weights.is_file() or weights.stat().st_size <= LARGEST:
+        return
+    records.RELEASED.mkdir(parents=True, exist_ok=True)
+    name = f"{record.folder.name}-{record.preset}.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    shutil.move(weights, records.RELEASED / name)
+    records.write_json(record.folder / "weights.json", {"file": name, "sha256": digest})
+    sums = [records.read_json(each) for each in sorted(records.PUBLISHED.glob("**/weights.json"))]
+    lines = [f"{each['sha256']}  {each['file']}\n" for each in sums]
+    (records.RELEASED / "SHA256SUMS").write_text("".join(lines))
 
 
 def publish_tradeoff(name: str, preset: str) -> None:

@@ -39,11 +39,14 @@ from s18_utils.unet.module import UNetModule
 HERE = Path(__file__).resolve().parent
 # The records of the repository itself: inside an installed copy, beside the package in a checkout.
 PUBLISHED = HERE / "figures" if (HERE / "figures").is_dir() else HERE.parent / "figures"
+RELEASED = PUBLISHED.parent / "build" / "release"  # what is to be attached to a release
 MODULES: dict[str, type[L.LightningModule]] = {
     "unet": UNetModule,
     "cvae": CVAEModule,
     "classifier": ClassifierModule,
 }
+# Where weights too large for the repository are attached, each under the name that its record's `weights.json` gives.
+RELEASE = "https://github.com/Delve-ERAV1/S18/releases/latest/download"
 # What a record has to say for the package to use it, and of which kind that is.
 METRICS = dict.fromkeys(("experiment", "preset", "device", "precision", "commit"), str)
 METRICS |= dict.fromkeys(("data", "versions", "test", "spread"), dict) | dict.fromkeys(("epochs", "parameters"), int)
@@ -150,7 +153,41 @@ class Record:
 
     @property
     def has_weights(self) -> bool:
-        return (self.folder / "weights.safetensors").is_file()
+        """Whether its weights are on this machine."""
+        return any(file.is_file() for file in self.weights_files())
+
+    def weights_files(self) -> list[Path]:
+        """Where its weights may lie: in its folder; of released ones, where they are laid out and where a download is
+        kept."""
+        files = [self.folder / "weights.safetensors"]
+        if released := self.released:
+            files += [RELEASED / released["file"], Path(torch.hub.get_dir()) / "s18" / released["file"]]
+        return files
+
+    @cached_property
+    def released(self) -> dict:
+        """`file` and `sha256` of weights that are attached to a release; empty for a record that keeps its own."""
+        file = self.folder / "weights.json"
+        return read_json(file) if file.is_file() else {}
+
+    def fetch_weights(self) -> Path:
+        """The file with its weights, downloaded first if they are attached to a release; an InputError if there are
+        none or they can't be had."""
+        files = self.weights_files()
+        if found := next((file for file in files if file.is_file()), None):
+            return found
+        if not self.released:
+            raise InputError(f"{self.folder} keeps no weights: train {self.experiment} first")
+        address, target = f"{RELEASE}/{self.released['file']}", files[-1]
+        make_folder(target.parent, "choose another with TORCH_HOME")
+        try:
+            torch.hub.download_url_to_file(address, str(target), hash_prefix=self.released["sha256"], progress=False)
+        except (OSError, RuntimeError) as error:  # no network, no release, or other bytes than these
+            raise InputError(
+                f"the weights of {self.folder.name} at {self.preset} can't be fetched from {address} ({error}): use "
+                "another preset, or train it"
+            ) from error
+        return target
 
     def title(self) -> str:
         """The experiment's title and what differs, with the word *synthetic* where the data were."""
@@ -182,13 +219,12 @@ class Record:
         """The trained module, in evaluation mode, on the CPU; a conditional VAE's with the judges that have records.
 
         Raises:
-            InputError: the record has no weights, weights that do not fit its config, or weights that are not finite.
+            InputError: no weights, or weights that can't be fetched, do not fit its config or are not finite.
         """
-        if not self.has_weights:
-            raise InputError(f"{self.folder} keeps no weights: train {self.experiment} first")
+        file = self.fetch_weights()
         module = build_module(self.family, self.settings, self.data)
         try:
-            weights = load_tensors(self.folder / "weights.safetensors")
+            weights = load_tensors(file)
             module.load_state_dict(weights)
         except (RuntimeError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise InputError(

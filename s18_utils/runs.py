@@ -15,6 +15,7 @@ from s18_utils import records
 from s18_utils.errors import InputError, make_folder
 from s18_utils.experiments import NETWORKS, Experiment
 from s18_utils.records import Record
+from s18_utils.report.progress import display_message
 from s18_utils.settings import DataSettings, describe_changes
 
 
@@ -71,13 +72,19 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
             f"{folder} holds a record of other settings ({what}): give this one a name of its own, or replace that one "
             "with retrain"
         )
-    if other or not kept.has_weights or kept.metrics["interrupted"] or len(kept.metrics["seeds"]) < config["seeds"]:
+    if other or kept.metrics["interrupted"] or len(kept.metrics["seeds"]) < config["seeds"]:
         return False
-    if kept.data["fingerprint"] == config["fingerprint"]:
+    same = kept.data["fingerprint"] == config["fingerprint"]
+    invented = kept.synthetic or config["settings"]["source"] == "synthetic"
+    if not same and (invented or not (synthetic or kept.published)):
+        return False
+    try:
+        kept.fetch_weights()
         return True
-    if kept.synthetic or config["settings"]["source"] == "synthetic":
+    except InputError as error:
+        if kept.released:
+            display_message(str(error), warning=True)
         return False
-    return synthetic or kept.published
 
 
 def flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:

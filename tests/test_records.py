@@ -1,11 +1,12 @@
 """Records: whole or not there, read back as they were written, and clear about what does not fit."""
 
+import hashlib
 import json
 import math
 
 import pytest
 import torch
-from conftest import assert_one_sentence, listing, sample_history, sample_metrics
+from conftest import assert_one_sentence, equal, listing, sample_history, sample_metrics
 from matplotlib.figure import Figure
 from safetensors.torch import load_file, save_file
 
@@ -20,6 +21,7 @@ from s18_utils.records import (
     find_record,
     find_records,
     read_record,
+    write_json,
     write_record,
 )
 from s18_utils.unet.module import UNetModule
@@ -329,3 +331,38 @@ def test_without_git_the_version_stands_for_the_commit(monkeypatch):
 
     monkeypatch.setenv("PATH", "")
     assert find_commit() == __version__
+
+
+def test_weights_that_are_attached_to_a_release_are_fetched_by_their_sum(tmp_path, monkeypatch):
+    record = keep(tmp_path / NAME)
+    place = tmp_path / "release"
+    place.mkdir()
+    monkeypatch.setattr(records, "RELEASE", place.as_uri())
+    monkeypatch.setattr(records, "RELEASED", tmp_path / "build")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    expected = record.model().state_dict()
+    weights = (record.folder / "weights.safetensors").rename(place / "large.safetensors")
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    write_json(record.folder / "weights.json", {"file": "large.safetensors", "sha256": digest})
+    fresh = read_record(record.folder)
+    assert not fresh.has_weights
+    assert equal(fresh.model().state_dict(), expected)
+    assert fresh.has_weights
+    weights.unlink()
+    assert equal(fresh.model().state_dict(), expected)  # from what was fetched
+
+
+@pytest.mark.parametrize("spoilt", [True, False])
+def test_released_weights_that_can_not_be_had_are_one_sentence(tmp_path, monkeypatch, spoilt):
+    record = keep(tmp_path / NAME)
+    monkeypatch.setattr(records, "RELEASE", tmp_path.as_uri())
+    monkeypatch.setattr(records, "RELEASED", tmp_path / "build")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    (record.folder / "weights.safetensors").unlink()
+    write_json(record.folder / "weights.json", {"file": "large.safetensors", "sha256": "0" * 64})
+    if spoilt:
+        (tmp_path / "large.safetensors").write_bytes(b"other bytes")
+    with pytest.raises(InputError, match="can't be fetched from file://.*use another preset, or train it") as caught:
+        read_record(record.folder).model()
+    assert_one_sentence(str(caught.value))
+    assert list((tmp_path / "hub").rglob("*.safetensors")) == []
