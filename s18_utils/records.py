@@ -266,9 +266,22 @@ def folders_of(preset: str) -> tuple[Path, ...]:
 
 def read_record(folder: Path) -> Record | None:
     """The record in a folder, or None if there is none; an InputError if it can't be read."""
-    if not (folder / "metrics.json").is_file():
-        return None
-    at, metrics = folder.stat().st_ino, read_json(folder / "metrics.json")
+    while (folder / "metrics.json").is_file():
+        before, record, fault = folder.stat().st_ino, None, None
+        try:
+            record = read_files(folder)
+        except InputError as error:
+            fault = error
+        if folder.stat().st_ino == before:  # else it was replaced meanwhile
+            if fault:
+                raise fault
+            return record
+    return None
+
+
+def read_files(folder: Path) -> Record:
+    """The record whose files are in a folder that is not replaced meanwhile; an InputError if one can't be read."""
+    metrics = read_json(folder / "metrics.json")
     wrong = [name for name, kind in METRICS.items() if not isinstance(metrics.get(name), kind)]
     wrong = wrong or [f"data.{name}" for name, kind in DATA.items() if not isinstance(metrics["data"].get(name), kind)]
     if wrong:
@@ -285,11 +298,9 @@ def read_record(folder: Path) -> Record | None:
         examples = load_tensors(file) if file.is_file() else {}
         if (file := folder / "photographs.png").is_file():
             examples["image"] = read_photographs(file, metrics["data"]["channels"])
+        return Record(folder, metrics, history, examples)
     except (OSError, ValueError, SafetensorError) as error:
         raise damaged(file, error) from error
-    if folder.stat().st_ino != at:  # it was replaced meanwhile
-        return read_record(folder)
-    return Record(folder, metrics, history, examples)
 
 
 def find_record(name: str, preset: str, out: str | Path | None = None) -> Record | None:

@@ -1,6 +1,7 @@
 """The on-disk store: a data set decoded once, as uint8 tensors in one safetensors file that is mapped into memory."""
 
 import hashlib
+import json
 import os
 import uuid
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from s18_utils.errors import InputError, make_folder, remove_leftovers
@@ -108,9 +109,10 @@ def save_tensors(tensors: Tensors, file: Path) -> None:
 
 def load_tensors(file: Path) -> Tensors:
     """The tensors in a file; a SafetensorError if it is damaged, as far as a fingerprint in it tells."""
-    with safe_open(file, framework="pt") as content:
-        tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  (not a dict)
-        known = (content.metadata() or {}).get("fingerprint")
+    content = file.read_bytes()  # at once: the file may be replaced meanwhile
+    tensors = load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    known = header.get("__metadata__", {}).get("fingerprint")
     if known not in (None, fingerprint(tensors)):
         raise SafetensorError("its contents have changed")
     return tensors
