@@ -1,4 +1,4 @@
-"""A mask over its photograph: class colours, enlarging, outlines and tint, and how sure the network is."""
+"""A mask over its photograph: class colours, enlarging, outlines and tint."""
 
 from collections.abc import Sequence
 
@@ -92,23 +92,6 @@ def draw_overlay(picture: Image.Image, mask: np.ndarray | Tensor, classes: Seque
     alpha = colours.point(opacity + [0] * (256 - len(opacity)))
     colours.putpalette(palette_of([*class_colours(classes), "#ffffff", "#000000"]))
     return Image.composite(colours.convert("RGB"), picture, alpha)
-
-
-def draw_certainty(picture: Image.Image, probabilities: Tensor) -> Image.Image:
-    """The photograph in grey, and over it in colour how unsure the network is: at its own size.
-
-    Args:
-        picture: in RGB.
-        probabilities: of each class, float (C, h, w), of any size. Where one class has all of it the photograph is
-            seen as it is; the colour goes from violet to yellow, where all classes are as likely.
-    """
-    classes = len(probabilities)
-    doubt = ((1 - probabilities.float().amax(0)) * classes / (classes - 1)).clamp(0, 1)  # 0 sure, 1 undecided
-    colours = colormaps["plasma"](0.25 + 0.75 * doubt.numpy())[..., :3]
-    layer = np.concatenate([colours, 0.9 * doubt.numpy()[..., None] ** 0.5], axis=-1)
-    layer = Image.fromarray((layer * 255).round().astype(np.uint8)).resize(picture.size, Image.Resampling.BILINEAR)
-    grey = picture.convert("L").convert("RGB")
-    return Image.composite(layer.convert("RGB"), grey, layer.getchannel("A"))
 
 
 def draw_index(mask: np.ndarray, classes: Sequence[str]) -> Image.Image:

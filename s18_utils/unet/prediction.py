@@ -5,7 +5,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch.nn.functional as F
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -14,7 +13,7 @@ from s18_utils.data.pictures import picture_to_tensor, read_picture, resize_pict
 from s18_utils.device import autocast
 from s18_utils.errors import InputError, check_overwritable, make_folder
 from s18_utils.unet.module import UNetModule
-from s18_utils.unet.overlay import draw_certainty, draw_index, draw_overlay, enlarge_mask
+from s18_utils.unet.overlay import draw_index, draw_overlay, enlarge_mask
 
 MARK = "s18_utils"  # in every file that is written, which may then be written anew
 
@@ -40,18 +39,9 @@ class Prediction:
         """The likeliest class of each pixel, uint8 (H, W), at the photograph's own size."""
         return enlarge_mask(self.probabilities, self.picture.height, self.picture.width)
 
-    def enlarge_probabilities(self) -> Tensor:
-        """The probabilities at the photograph's own size, float (C, H, W): 12 bytes a pixel for three classes."""
-        size = (self.picture.height, self.picture.width)
-        return F.interpolate(self.probabilities[None], size, mode="bilinear")[0]
-
     def overlay(self) -> Image.Image:
         """The mask as outlines and a tint over the photograph."""
         return draw_overlay(self.picture, self.mask, self.classes)
-
-    def certainty(self) -> Image.Image:
-        """The photograph in grey, in colour where the network is unsure."""
-        return draw_certainty(self.picture, self.probabilities)
 
     def save(self, folder: str | Path, name: str) -> tuple[Path, Path]:
         """Writes `<name>-mask.png`, a palette image of class numbers, and `<name>-overlay.png`; returns both paths."""

@@ -9,8 +9,8 @@ from unet_stand_ins import CLASSES, StandInRecord, build_module
 
 from s18_utils.data.pictures import picture_to_tensor, resize_picture
 from s18_utils.errors import InputError
-from s18_utils.unet.overlay import class_colours, draw_certainty, draw_overlay, enlarge_mask, find_outlines
-from s18_utils.unet.prediction import Prediction, predict_mask
+from s18_utils.unet.overlay import class_colours, draw_overlay, enlarge_mask, find_outlines
+from s18_utils.unet.prediction import predict_mask
 
 
 def build_picture(width: int = 61, height: int = 37) -> Image.Image:
@@ -41,7 +41,6 @@ def test_a_photograph_is_squeezed_to_the_training_size_and_comes_back_at_its_own
     assert sizes == [(1, 3, 48, 48)]
     assert prediction.mask.shape == (37, 61)
     assert prediction.picture.size == (61, 37)
-    assert prediction.enlarge_probabilities().shape == (3, 37, 61)
     expected = module.predict_probabilities(picture_to_tensor(resize_picture(picture, 48))[None])[0]
     torch.testing.assert_close(
         prediction.probabilities, expected, atol=0.02, rtol=0
@@ -117,16 +116,6 @@ def test_classes_have_colours_of_their_own(count):
     draw_overlay(Image.new("RGB", (300, 20)), np.tile(np.arange(300) % count, (20, 1)), classes)
 
 
-def test_where_the_network_is_sure_the_photograph_is_left_alone():
-    picture = Image.new("RGB", (80, 40), (120, 120, 120))
-    probabilities = torch.zeros(3, 4, 8)
-    probabilities[0, :, :4] = 1
-    probabilities[:, :, 4:] = 1 / 3
-    drawn = np.asarray(draw_certainty(picture, probabilities)).astype(int)
-    np.testing.assert_array_equal(drawn[20, 10], [120, 120, 120])
-    assert np.ptp(drawn[20, 70]) > 100  # a strong colour
-
-
 def test_saving_and_reading_back(tmp_path):
     prediction = predict_mask(StandInRecord(module=build_module()), build_picture())
     index, overlay = prediction.save(tmp_path / "new", "dog")
@@ -139,8 +128,3 @@ def test_saving_and_reading_back(tmp_path):
     with Image.open(overlay) as image:
         np.testing.assert_array_equal(np.asarray(image), np.asarray(prediction.overlay()))
         assert image.size == (61, 37)
-
-
-def test_the_certainty_has_the_photographs_size():
-    prediction = Prediction(build_picture(), CLASSES, torch.rand(3, 16, 16).softmax(0))
-    assert prediction.certainty().size == (61, 37)

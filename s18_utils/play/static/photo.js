@@ -3,7 +3,7 @@ import { readPicture, squeezePicture } from "./pictures.js";
 import { askKernel, make, makeButton, toFloats } from "./tiles.js";
 
 const SHOWN = 960; // longer side of what is drawn on the page, in pixels, at most
-const TINT = 0.4; // the same look as draw_overlay and draw_certainty have in s18_utils/unet/overlay.py
+const TINT = 0.4; // the same look as draw_overlay has in s18_utils/unet/overlay.py
 const OUTLINE = 1 / 320;
 const DOUBT = [[126, 3, 168], [204, 71, 120], [248, 149, 64], [240, 249, 33]];
 const BACKGROUND = "background";
