@@ -1,4 +1,4 @@
-"""What all figures share: their size and resolution, colours, axes, and how an image is shown."""
+"""What all figures share: their size and resolution, colours and axes."""
 
 import math
 from collections.abc import Sequence
@@ -84,13 +84,6 @@ def label_lines(axis: plt.Axes) -> None:
             fontsize=9,
             va="center",
         )
-
-
-def show_image(axis: plt.Axes, image: Tensor) -> None:
-    """One image, float (1 or 3, H, W) in [0, 1], without ticks and frame."""
-    picture = image[0] if len(image) == 1 else image.permute(1, 2, 0)
-    axis.imshow(picture.detach().float().numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    hide_frame(axis)
 
 
 def hide_frame(axis: plt.Axes) -> None:
