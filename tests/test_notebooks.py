@@ -38,7 +38,7 @@ def test_settings_name_the_experiment_and_are_tiny_in_tests(file):
     settings = code_cells(file)[1]
     experiment = next(row for row in EXPERIMENTS.values() if row.notebook == file.stem)
     assert f'EXPERIMENT = "{experiment.name}"\n' in settings["source"]
-    assert settings["metadata"]["nbmake"]["mock"] == {"PRESET": "tiny"}
+    assert settings["metadata"]["nbmake"]["mock"] == {"PRESET": "tiny", "ANSWERS": True}  # answers run in tests alone
 
 
 @EVERY_NOTEBOOK

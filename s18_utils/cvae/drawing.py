@@ -1,5 +1,7 @@
 """A drawing of the conditional VAE with its shapes, and of the networks that read what it draws."""
 
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -7,10 +9,10 @@ from s18_utils.cvae.module import CVAEModule
 from s18_utils.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, new_figure
 
 
-def draw_network(module: CVAEModule) -> Figure:
+def draw_network(module: CVAEModule, judges: Sequence[str] = ()) -> Figure:
     """Encoder, code and decoder from left to right, the label into both, and below them who reads the drawings.
 
-    Shapes are those of one image, as channels × height × width.
+    Shapes are those of one image, as channels × height × width; `judges` are names for a module that has none attached.
     """
     channels, size, _ = module.image_shape
     encoder, decoder = module.vae.encoder, module.vae.decoder
@@ -62,7 +64,7 @@ def draw_network(module: CVAEModule) -> Figure:
     write(9.9, -0.62, f"{maps} maps at\neach size", align="left")
     box(12.4, -4.1, 1.2, "frozen CNN", f"{type(module.frozen).__name__}, label loss", VERMILION, wide=2.2)
     arrow((12.5, 0.4), (12.5, -3.5), VERMILION)
-    judges = " and ".join(type(judge).__name__ for judge in module.judges) or "none attached"
-    box(8.4, -4.1, 1.2, "judges", f"{judges}\nscore drawings, take no part in training", GREY, "--", wide=4.6)
+    named = " and ".join([type(judge).__name__ for judge in module.judges] or judges) or "none attached"
+    box(8.4, -4.1, 1.2, "judges", f"{named}\nscore drawings, take no part in training", GREY, "--", wide=4.6)
     arrow((12.2, 0.4), (10.2, -3.5), line="--")
     return figure

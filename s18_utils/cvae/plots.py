@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from s18_utils.cvae.variety import find_variety
 from s18_utils.records import Record
 from s18_utils.report.style import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, show_matrix, style_lines
+from s18_utils.report.table import Table
 
 MODEL = {"swapped": ("o", BLUE), "true_label": ("D", BLUE)}  # markers and colours
 CONTROLS = {"real": ("*", GREEN), "template": ("X", VERMILION), "nearest": ("s", ORANGE)}
@@ -90,6 +91,15 @@ def draw_variety(records: Sequence[Record]) -> Figure:
         text = "not scored: " + ",\n".join(missing)
         axis.text(0.5, 0.5, text, color=GREY, transform=axis.transAxes, ha="center", va="center")
     return figure
+
+
+def list_variety(record: Record) -> Table:
+    """Agreement and variety of a conditional VAE's drawings, of real images, and of the cheap painters."""
+    rows = []
+    for painter, name in NAMES.items():
+        scores = find_variety(record.test, painter)
+        rows.append([name, *("not scored" if value is None else f"{value:.3f}" for value in scores.values())])
+    return Table(["pictures", *scores], rows)
 
 
 def label_points(axis: plt.Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
