@@ -57,7 +57,7 @@ def new_figure(
 def draw_sentence(title: str, sentence: str) -> Figure:
     """A figure that says why there is nothing to see, so that a notebook goes on."""
     figure, [[axis]] = new_figure(title, height=1)
-    axis.text(0.5, 0.5, sentence, ha="center", va="center", fontsize=10, transform=axis.transAxes)
+    axis.text(0.5, 0.5, sentence, ha="center", va="center", fontsize=10, color=GREY, transform=axis.transAxes)
     hide_frame(axis)
     return figure
 
