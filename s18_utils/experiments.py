@@ -130,6 +130,7 @@ CVAE_MNIST = Experiment(
         label_weight=by_preset(tiny=20.0, quick=100.0, full=300.0),
         true_share=0.2,  # a drawing under the true label has the image itself to go by
         label_cap=False,
+        feature_weight=0.0,
         label_start=0.05,  # a decoder that can't draw yet meets the label loss by texture alone
         label_full=0.4,
         adversarial_weight=0.0,
@@ -253,6 +254,7 @@ CVAE_CIFAR10 = Experiment(
         label_weight=by_preset(tiny=20.0, quick=200.0, full=400.0),
         true_share=0.2,
         label_cap=False,
+        feature_weight=0.0,
         label_start=0.05,
         label_full=0.4,
         adversarial_weight=0.0,

@@ -17,7 +17,13 @@ NETWORK |= {"noise": 0.0, "blur": 0.0}
 SMALL = {"latent": 4, "encoder_widths": [8, 8], "encoder_depth": 0, "decoder_widths": [16, 16, 16], "decoder_depth": 0}
 SMALL |= {"embedding": 16, "squeeze": 16, "label_maps": 8}
 OBJECTIVE = {"kl_weight": 1.0, "label_weight": 100.0, "true_share": 0.2, "label_start": 0.05, "label_full": 0.4}
-OBJECTIVE |= {"label_cap": False, "adversarial_weight": 0.0, "discriminator_width": 8, "discriminator_rate": 1e-3}
+OBJECTIVE |= {
+    "label_cap": False,
+    "feature_weight": 0.0,
+    "adversarial_weight": 0.0,
+    "discriminator_width": 8,
+    "discriminator_rate": 1e-3,
+}
 OBJECTIVE |= {"disturb_shift": 2, "disturb_noise": 0.3, "disturb_blur": 1.0, "latent_noise": 0.0}
 OBJECTIVE |= {"latent_reach": 0.0, "learning_rate": 2e-3, "weight_decay": 1e-4}
 

@@ -15,33 +15,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-COARSEST = 4  # maps larger than twice this are halved before they are judged
+COARSEST = 4  # maps are halved down to about this size
 
 
 class Head(nn.Module):
-    """Reads maps of one depth (N, channels, H, W) with labels (N,): a score for every place, (N, H'·W')."""
+    """Reads maps of one depth (N, channels, size, size) with labels (N,): how real they are, (N, 1)."""
 
     def __init__(self, channels: int, size: int, width: int, classes: int) -> None:
         super().__init__()
-        layers, inside = [], channels
-        while True:
-            halve = size > 2 * COARSEST
-            layers += [spectral_norm(nn.Conv2d(inside, width, 3, 2 if halve else 1, 1)), nn.LeakyReLU(0.2)]
-            inside, size = width, (size + 1) // 2 if halve else size
-            if not halve:
-                break
+        layers = [spectral_norm(nn.Conv2d(channels, width, 3, 1, 1)), nn.LeakyReLU(0.2)]
+        while size > COARSEST:  # half the size, twice the channels
+            layers += [spectral_norm(nn.Conv2d(width, 2 * width, 4, 2, 1)), nn.LeakyReLU(0.2)]
+            width, size = 2 * width, size // 2
         self.layers = nn.Sequential(*layers)
-        self.score = spectral_norm(nn.Conv2d(width, 1, 1))
+        self.score = spectral_norm(nn.Linear(width, 1))
         self.label = spectral_norm(nn.Embedding(classes, width))
 
     def forward(self, maps: Tensor, labels: Tensor) -> Tensor:
-        x = self.layers(maps)
-        fits = (x * self.label(labels)[:, :, None, None]).sum(1, keepdim=True)  # how well each place fits the label
-        return (self.score(x) + fits).flatten(1).float()
+        x = self.layers(maps).sum((2, 3))  # the whole image at once: what is real in places need not be as a whole
+        return (self.score(x) + (x * self.label(labels)).sum(1, keepdim=True)).float()
 
 
 class Discriminator(nn.Module):
-    """A `Head` for each of the frozen CNN's depths, (channels, size) in `depths`; scores (N, places), high for real."""
+    """A `Head` for each of the frozen CNN's depths, (channels, size) in `depths`; scores (N, depths), high for real."""
 
     def __init__(self, depths: Sequence[tuple[int, int]], width: int, classes: int) -> None:
         super().__init__()
@@ -53,10 +49,10 @@ class Discriminator(nn.Module):
 
 
 def discriminator_loss(real: Tensor, drawn: Tensor) -> Tensor:
-    """The discriminator's hinge: real images (N, places) should score above 1, drawings (M, places) below −1."""
+    """The discriminator's hinge: real images (N, depths) should score above 1, drawings (M, depths) below −1."""
     return F.relu(1 - real).mean() + F.relu(1 + drawn).mean()
 
 
 def generator_loss(drawn: Tensor) -> Tensor:
-    """What the drawings are to lower: less their mean score, (M, places) to (M,)."""
+    """What the drawings are to lower: less their mean score, (M, depths) to (M,)."""
     return -drawn.mean(1)

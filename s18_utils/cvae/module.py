@@ -18,7 +18,7 @@ from s18_utils.cvae.checks import (
 )
 from s18_utils.cvae.classifiers import build_classifier, freeze
 from s18_utils.cvae.discriminator import Discriminator, discriminator_loss, generator_loss
-from s18_utils.cvae.losses import gaussian_nll, kl_divergence, label_loss, mismatched_labels
+from s18_utils.cvae.losses import feature_loss, gaussian_nll, kl_divergence, label_loss, mismatched_labels
 from s18_utils.cvae.networks import ConditionalVAE, LatentAugmentation
 from s18_utils.data.augmentation import gaussian_blur
 from s18_utils.data.store import Batch
@@ -76,18 +76,19 @@ class CVAEModule(L.LightningModule):
     """A `ConditionalVAE` with its objective.
 
     total = Gaussian negative log-likelihood + `kl_weight` · KL
-            + w(t) · (`true_share` · label loss of drawings under the true label + that of drawings under a wrong one)
-            + v(t) · hinge loss of a discriminator on drawings under both, see `discriminator`
+            + w(t) · `label_weight` · (`true_share` · label loss under the true label + label loss under a wrong one)
+            + w(t) · `feature_weight` · distance of a drawing under the true label from its image, see `feature_loss`
+            + w(t) · `adversarial_weight` · hinge loss of a discriminator on drawings under both, see `discriminator`
 
-    w(t) is zero for the share `label_start` of the steps, then rises in a straight line to `label_weight` at the share
-    `label_full`; v(t) does the same on its way to `adversarial_weight`. With `label_cap` a drawing gains nothing by
-    being easier to read than real images are on average. The discriminator learns beside the model, in the same steps.
+    w(t) is zero for the share `label_start` of the steps, then rises in a straight line to 1 at the share `label_full`.
+    With `label_cap` a drawing gains nothing by being easier to read than real images are on average. The discriminator learns beside the model, in the same steps.
     Drawings are scored by `judging.score_swaps`, with the networks that `attach` brings.
 
     Args:
         latent, encoder_widths, encoder_depth, decoder_widths, decoder_depth, embedding, squeeze, label_maps: as for
             `ConditionalVAE`.
-        kl_weight, label_weight, true_share, label_cap, label_start, label_full, adversarial_weight: as above.
+        kl_weight, label_weight, true_share, label_cap, label_start, label_full, feature_weight, adversarial_weight: as
+            above.
         discriminator_width, discriminator_rate: channels of its layers, and its peak learning rate.
         disturb_shift, disturb_noise, disturb_blur: as for `Disturbance`.
         latent_noise, latent_reach: as for `LatentAugmentation`; it changes codes that are drawn under a wrong label.
@@ -116,6 +117,7 @@ class CVAEModule(L.LightningModule):
         label_weight: float,
         true_share: float,
         label_cap: bool,
+        feature_weight: float,
         label_start: float,
         label_full: float,
         adversarial_weight: float,
@@ -254,16 +256,21 @@ class CVAEModule(L.LightningModule):
         nll = gaussian_nll(drawings[: len(images)], images, self.vae.log_sigma)
         terms = {"nll": nll.mean(), "kl": kl_divergence(mu, logvar).mean()}
         loss = terms["nll"] + h.kl_weight * terms["kl"]
-        if ramp * max(h.label_weight, h.adversarial_weight) > 0:
-            logits, maps = self.frozen.read(self.disturbance(drawings))
+        if ramp * max(h.label_weight, h.feature_weight, h.adversarial_weight) > 0:
+            # Drawings and images are disturbed alike, so that one can be held against the other place by place.
+            own, swapped, real = self.disturbance(torch.cat((*drawings.chunk(2), images), 1)).chunk(3, 1)
+            logits, maps = self.frozen.read(torch.cat((own, swapped)))
             with torch.no_grad():
-                real_logits, real_maps = self.frozen.read(self.disturbance(images))
+                real_logits, real_maps = self.frozen.read(real)
             losses = label_loss(logits, drawn_under)
             terms["label_true"], terms["label_swapped"] = (part.mean() for part in losses.chunk(2))
             if h.label_cap:
                 losses = losses.clamp_min(label_loss(real_logits, labels).mean())
             under_true, under_wrong = (part.mean() for part in losses.chunk(2))
             loss = loss + ramp * h.label_weight * (h.true_share * under_true + under_wrong)
+            if h.feature_weight > 0:
+                terms["features"] = feature_loss([each[: len(images)] for each in maps[1:]], real_maps[1:]).mean()
+                loss = loss + ramp * h.feature_weight * terms["features"]
             if self.discriminator is not None:
                 with held_fixed(self.discriminator):
                     terms["adversarial"] = generator_loss(self.discriminator(maps, drawn_under)).mean()
