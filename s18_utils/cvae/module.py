@@ -82,7 +82,8 @@ class CVAEModule(L.LightningModule):
 
     w(t) is zero for the share `label_start` of the steps, then rises in a straight line to 1 at the share `label_full`.
     With `label_cap` a drawing gains nothing by being easier to read than real images are on average. The discriminator
-    learns beside the model, in the same steps. Drawings are scored by `judging.score_swaps`, with the networks that `attach` brings.
+    learns beside the model, in the same steps. Drawings are scored by `judging.score_swaps`, with the networks that
+    `attach` brings.
 
     Args:
         latent, encoder_widths, encoder_depth, decoder_widths, decoder_depth, embedding, squeeze, label_maps: as for
