@@ -8,7 +8,9 @@ import torch
 from conftest import assert_one_sentence, listing
 from lightning.pytorch.utilities import rank_zero_only
 
-from s18_utils.report.progress import FiniteLoss, History, display_message
+from s18_utils.report import progress
+from s18_utils.report.progress import Filmstrip, FiniteLoss, History, display_message
+from s18_utils.report.style import new_figure
 from s18_utils.training import train_or_load
 from s18_utils.unet.module import UNetModule
 
@@ -100,3 +102,57 @@ def test_history_survives_as_a_callback():
     page = history.to_html()
     assert page.count("<tr>") == 2
     assert "<td>1 / 3</td><td>1.2</td><td>0.5000</td><td>0.2500</td>" in page
+
+
+def watch(epochs: int, steps: int) -> Filmstrip:
+    """What a filmstrip keeps of a run of so many steps; a snapshot is the number of the step."""
+    module = torch.nn.Dropout()
+    run = SimpleNamespace(max_epochs=epochs, estimated_stepping_batches=steps, global_step=0)
+
+    def take(seen: torch.nn.Module) -> torch.Tensor:
+        assert not seen.training
+        return torch.tensor([run.global_step], dtype=torch.uint8)
+
+    filmstrip = Filmstrip(take, lambda snapshot, when: new_figure(when)[0])
+    filmstrip.on_train_start(run, module)
+    for step in range(steps):
+        run.global_step = step + 1
+        filmstrip.on_train_batch_end(run, module, None, None, step)
+        assert module.training
+    return filmstrip
+
+
+def test_a_dozen_snapshots_are_spread_over_the_run():
+    content = watch(epochs=24, steps=72).content  # three steps an epoch, and every second epoch
+    assert content["snapshots"].flatten().tolist() == [6 * n for n in range(1, 13)]
+    assert content["snapshot_epochs"].tolist() == [2 * n for n in range(1, 13)]
+    few = watch(epochs=14, steps=28).content["snapshot_epochs"].tolist()
+    assert (len(few), few[0], few[-1]) == (12, 1, 14)
+    assert all(epoch == int(epoch) for epoch in few)
+    # Where there are fewer epochs than that they are taken within them, and there may be fewer steps too.
+    assert watch(epochs=2, steps=48).content["snapshot_epochs"].tolist() == pytest.approx([n / 6 for n in range(1, 13)])
+    assert watch(epochs=1, steps=3).content["snapshots"].flatten().tolist() == [1, 2, 3]
+    assert watch(epochs=1, steps=0).content == {}
+
+
+def test_snapshots_travel_in_checkpoints():
+    first, second = watch(epochs=2, steps=4), Filmstrip(None, None)
+    second.load_state_dict(first.state_dict())
+    assert second.content.keys() == first.content.keys()
+    assert all(torch.equal(second.content[name], values) for name, values in first.content.items())
+
+
+def test_in_a_notebook_one_picture_is_redrawn(monkeypatch):
+    shown = []
+    handle = SimpleNamespace(update=lambda content, **about: shown.append(("updated", content, about)))
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr(
+        "IPython.display.display", lambda content, **about: shown.append(("new", content, about)) or handle
+    )
+    filmstrip = watch(epochs=2, steps=4)
+    for epoch in (0, 1):
+        filmstrip.on_train_epoch_end(SimpleNamespace(current_epoch=epoch, global_step=2), torch.nn.Dropout())
+    assert [kind for kind, _, _ in shown] == ["new", "updated"]
+    _, content, about = shown[-1]
+    assert content["image/png"].startswith(b"\x89PNG")
+    assert about["metadata"]["image/png"]["alt"] == content["text/plain"] == "The same test images after epoch 2"
