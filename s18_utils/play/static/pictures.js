@@ -84,6 +84,8 @@ export async function readPicture(file) {
   }
 }
 
+const PRECISION = 2 ** 22; // of Pillow's weights
+
 /** A row's or column's filter: for each wanted pixel where its triangle begins, and its weights. */
 function makeFilter(length, wanted) {
   const scale = length / wanted, reach = Math.max(scale, 1);
@@ -92,7 +94,7 @@ function makeFilter(length, wanted) {
     const first = Math.max(0, Math.floor(centre - reach + 0.5)), last = Math.min(length, Math.floor(centre + reach + 0.5));
     const weights = Array.from({ length: last - first }, (_, step) => Math.max(0, 1 - Math.abs((first + step - centre + 0.5) / reach)));
     const total = weights.reduce((sum, weight) => sum + weight, 0);
-    return { first, weights: weights.map((weight) => weight / total) };
+    return { first, weights: weights.map((weight) => Math.round((weight / total) * PRECISION) / PRECISION) };
   });
 }
 
@@ -100,7 +102,7 @@ const BAND = 256; // rows at a time: a phone's canvas can't hold its camera's pi
 
 /**
  * A bitmap squeezed to a square, antialiased, as Pillow's bilinear `resize` does it: along the rows, rounded, then along
- * the columns, rounded (newer ones take tall pictures in the other order). What is transparent is white.
+ * the columns, rounded (newer ones take pictures twice as high as wide in the other order). What is transparent is white.
  * @returns {Uint8Array} 3 × size × size.
  */
 export function squeezePicture(bitmap, size) {

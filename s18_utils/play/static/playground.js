@@ -31,14 +31,14 @@ async function startSet(section, name, about) {
   return views;
 }
 
-/** Starts a section when it comes into sight: nobody waits for networks that they don't look at. */
+let started = Promise.resolve();
+
+/** Starts a section when it comes into sight, after those that came before: nobody waits for what they don't look at. */
 function whenSeen(section, start) {
   const status = make("p", { textContent: "Loading …" });
   status.setAttribute("role", "status");
   section.append(status);
-  const watch = new IntersectionObserver(async (entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    watch.disconnect();
+  const run = async () => {
     try {
       window.playground[section.id] = await start();
       section.dataset.ready = "";
@@ -46,6 +46,11 @@ function whenSeen(section, start) {
     } catch (error) {
       status.textContent = `This part can't start: ${error.message}`;
     }
+  };
+  const watch = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    watch.disconnect();
+    started = started.then(run);
   }, { rootMargin: "200px" });
   watch.observe(section);
 }
