@@ -19,6 +19,7 @@ from s18_utils.records import Record
 from s18_utils.report.progress import display_message
 from s18_utils.report.readme import write_results
 from s18_utils.report.values import fill_values, look_up_value
+from s18_utils.runs import replace_folder, save_figures
 
 LARGEST = 30_000_000  # bytes of weights that the repository still keeps itself
 SEEDS = {"unet": 3, "cvae": 1, "classifier": 1}
@@ -89,7 +90,7 @@ def published_folder(name: str, preset: str) -> Path:
     if records.PRESETS.index(kept.preset) > records.PRESETS.index(preset):
         return records.PUBLISHED / preset
     (records.PUBLISHED / kept.preset).mkdir(exist_ok=True)
-    records.replace_folder(records.PUBLISHED / name, records.PUBLISHED / kept.preset / name)
+    replace_folder(records.PUBLISHED / name, records.PUBLISHED / kept.preset / name)
     return records.PUBLISHED
 
 
@@ -125,7 +126,7 @@ def publish_tradeoff(name: str, preset: str) -> None:
     folder = records.PUBLISHED / f"{name}-tradeoff"
     measured = training.train_tradeoff(name, preset, folder)
     chosen = build_settings(get_experiment(name), preset).label_weight
-    records.save_figures(folder, {"tradeoff": s18_utils.cvae.tradeoff.draw_tradeoff(measured, chosen)})
+    save_figures(folder, {"tradeoff": s18_utils.cvae.tradeoff.draw_tradeoff(measured, chosen)})
 
 
 def publish_combinations(preset: str) -> None:
@@ -134,13 +135,13 @@ def publish_combinations(preset: str) -> None:
     for name, changes in s18_utils.unet.effects.OTHERS:
         training.train_or_load(name, preset, seeds=SEEDS["unet"], out=folder, **changes)
     combinations = s18_utils.unet.effects.find_combinations()
-    records.save_figures(folder, {"effects": s18_utils.unet.effects.draw_effects(combinations)})
+    save_figures(folder, {"effects": s18_utils.unet.effects.draw_effects(combinations)})
 
 
 def redraw(record: Record) -> None:
     """Draws a record's pictures again, so that all that is published is drawn by the same code."""
     data = training.record_data(record)
-    records.save_figures(record.folder, training.DRAW[record.family](record, record.model(), data))
+    save_figures(record.folder, training.DRAW[record.family](record, record.model(), data))
 
 
 def compare_unets(preset: str) -> None:
@@ -152,7 +153,7 @@ def compare_unets(preset: str) -> None:
     pictures = {"unets_by_class": s18_utils.unet.figures.compare_by_class(kept)} if kept else {}
     if kept and all(record.has_weights for record in kept):
         pictures["unets_side_by_side"] = s18_utils.unet.figures.compare_predictions(kept, training.record_data(kept[0]))
-    records.save_figures(records.PUBLISHED, pictures)
+    save_figures(records.PUBLISHED, pictures)
 
 
 def render(name: str) -> bool:

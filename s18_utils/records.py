@@ -7,13 +7,10 @@ images to draw anew where there are no data at hand; a UNet's has a dozen of the
 """
 
 import csv
-import ctypes
 import inspect
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,16 +19,14 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from PIL import Image
 from safetensors import SafetensorError
 
 from s18_utils.cvae.classifier_module import ClassifierModule
 from s18_utils.cvae.module import CVAEModule
 from s18_utils.data.pictures import read_picture
-from s18_utils.data.store import Batch, evenly_spread, load_tensors, save_tensors, to_floats
+from s18_utils.data.store import Batch, evenly_spread, load_tensors, to_floats
 from s18_utils.device import device
-from s18_utils.errors import InputError, check_choice, local_path, make_folder, remove_leftovers, write_text
+from s18_utils.errors import InputError, check_choice, local_path, make_folder, write_text
 from s18_utils.experiments import EXPERIMENTS, PRESETS, get_experiment
 from s18_utils.settings import DataSettings, describe_changes, parse_settings
 from s18_utils.unet.module import UNetModule
@@ -365,110 +360,10 @@ def existing_record(name: str, preset: str | None = None, out: str | Path | None
     return record
 
 
-def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor], figures: dict[str, Figure]) -> Record:
-    """Writes a whole record in place of the one in its folder, which stands until the new one is whole.
-
-    Args:
-        record: the metrics and history, and the folder to write them to.
-        config: what a run of the same settings would have.
-        weights: the state dict of the first seed's model; may be empty.
-        figures: pictures by name.
-
-    Raises:
-        InputError: the folder can't be written to, or holds something else than a record.
-    """
-    folder = record.folder
-    check_replaceable(folder)
-    parent = make_folder(folder.parent, REMEDY)
-    remove_leftovers(parent, ".record-*")
-    partial = Path(tempfile.mkdtemp(prefix=".record-", dir=parent))
-    try:
-        write_json(partial / "metrics.json", record.metrics)
-        write_json(partial / "config.json", config)
-        names = list(dict.fromkeys(name for row in record.history for name in row))
-        with open(partial / "history.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(record.history)
-        examples = dict(record.stored_examples)
-        if "mask" in examples:  # photographs are others' works, and are kept as a picture to look at
-            write_photographs(examples.pop("image"), partial / "photographs.png")
-        for name, tensors in {"weights": weights, "examples": examples}.items():
-            if tensors:
-                file = partial / f"{name}.safetensors"
-                save_tensors(tensors, file)
-                file.chmod(0o644)  # safetensors writes private files
-        save_figures(partial, figures)
-        partial.chmod(0o755)  # temporary folders are private
-        replace_folder(partial, folder)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"can't write {folder} ({error}): {REMEDY}, or free some space") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return record
-
-
-def write_photographs(images: torch.Tensor, file: Path) -> None:
-    """Writes images, uint8 (N, 1 or 3, S, S), as a picture of one row."""
-    row = torch.cat(list(images.expand(-1, 3, -1, -1)), dim=2).permute(1, 2, 0)
-    Image.fromarray(row.numpy()).save(file, optimize=True)
-
-
 def read_photographs(file: Path, channels: int) -> torch.Tensor:
     """Images, uint8 (N, channels, S, S), from a picture of one row."""
     row = torch.from_numpy(np.array(read_picture(file))).permute(2, 0, 1)
     return torch.stack(row.split(row.shape[1], dim=2))[:, :channels]
-
-
-REMEDY = "choose another folder with out=, --out or S18_RUNS"
-
-
-def check_replaceable(folder: Path) -> None:
-    """Raises an InputError unless a record can be put at `folder` without taking anything else away."""
-    if folder.is_dir() and (folder / "metrics.json").is_file() and (folder / "config.json").is_file():
-        return
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{folder} is there and is no record of this package: move it away, or {REMEDY}")
-
-
-def replace_folder(new: Path, folder: Path) -> None:
-    """Moves `new` to `folder`, in one step where the system can exchange two folders.
-
-    Elsewhere what was there is moved aside first, and back if that fails: never is it half gone.
-    """
-    if folder.exists() and exchange_folders(new, folder):
-        shutil.rmtree(new, ignore_errors=True)
-        return
-    aside = new.with_name(f"{new.name}-replaced")
-    if folder.exists():
-        folder.rename(aside)
-    try:
-        new.rename(folder)
-    except OSError:
-        if aside.exists():
-            aside.rename(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def exchange_folders(first: Path, second: Path) -> bool:
-    """Swaps two folders in one step, which Linux can on most disks; returns whether it was done."""
-    try:
-        here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-        return ctypes.CDLL(None).renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
-    except (OSError, AttributeError, TypeError):  # another system
-        return False
-
-
-def save_figures(folder: Path, figures: dict[str, Figure]) -> None:
-    """Writes figures as `<name>.png` into a folder, each in one step."""
-    for name, figure in figures.items():
-        partial = folder / f".{name}.png"
-        try:
-            figure.savefig(partial)
-            partial.replace(folder / f"{name}.png")
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict:

@@ -1,22 +1,32 @@
-"""The folder of a run: what it is called, whether the record in it answers, and who is training in it."""
+"""The folder of a run: its name, whether the record in it answers, who is training in it, and writing its record."""
 
 import contextlib
+import csv
+import ctypes
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
+from matplotlib.figure import Figure
+from PIL import Image
+from safetensors import SafetensorError
 
 from s18_utils import records
-from s18_utils.errors import InputError, make_folder
+from s18_utils.data.store import save_tensors
+from s18_utils.errors import InputError, make_folder, remove_leftovers
 from s18_utils.experiments import NETWORKS, Experiment
 from s18_utils.records import Record
 from s18_utils.report.progress import display_message
 from s18_utils.settings import DataSettings, describe_changes
+
+REMEDY = "choose another folder with out=, --out or S18_RUNS"
 
 
 def normalise_changes(settings: DataSettings, block: DataSettings, changes: Iterable[str]) -> dict[str, Any]:
@@ -109,7 +119,7 @@ def start_folder(partial: Path, config: dict) -> None:
                 f"the training begun in {partial} had another {', '.join(other)}: go on with it as it was begun, or "
                 "start over with retrain"
             )
-    make_folder(partial, records.REMEDY)
+    make_folder(partial, REMEDY)
     records.write_json(started, config)
 
 
@@ -120,7 +130,7 @@ def locked(partial: Path) -> Iterator[None]:
     Raises:
         InputError: another process holds it; the sentence says which.
     """
-    make_folder(partial, records.REMEDY)
+    make_folder(partial, REMEDY)
     holder, lock = partial / "holder.txt", FileLock(partial / "lock")
     if not is_first_process():  # the first process holds it for all of them
         yield
@@ -173,3 +183,100 @@ def working_folder(partial: Path, config: dict, retrain: bool) -> Iterator[None]
 def is_first_process() -> bool:
     """Whether this process is the one that writes; true where there is no other."""
     return rank_zero_only.rank == 0
+
+
+def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor], figures: dict[str, Figure]) -> Record:
+    """Writes a whole record in place of the one in its folder, which stands until the new one is whole.
+
+    Args:
+        record: the metrics and history, and the folder to write them to.
+        config: what a run of the same settings would have.
+        weights: the state dict of the first seed's model; may be empty.
+        figures: pictures by name.
+
+    Raises:
+        InputError: the folder can't be written to, or holds something else than a record.
+    """
+    folder = record.folder
+    check_replaceable(folder)
+    parent = make_folder(folder.parent, REMEDY)
+    remove_leftovers(parent, ".record-*")
+    partial = Path(tempfile.mkdtemp(prefix=".record-", dir=parent))
+    try:
+        records.write_json(partial / "metrics.json", record.metrics)
+        records.write_json(partial / "config.json", config)
+        names = list(dict.fromkeys(name for row in record.history for name in row))
+        with open(partial / "history.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(record.history)
+        examples = dict(record.stored_examples)
+        if "mask" in examples:  # photographs are others' works, and are kept as a picture to look at
+            write_photographs(examples.pop("image"), partial / "photographs.png")
+        for name, tensors in {"weights": weights, "examples": examples}.items():
+            if tensors:
+                file = partial / f"{name}.safetensors"
+                save_tensors(tensors, file)
+                file.chmod(0o644)  # safetensors writes private files
+        save_figures(partial, figures)
+        partial.chmod(0o755)  # temporary folders are private
+        replace_folder(partial, folder)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"can't write {folder} ({error}): {REMEDY}, or free some space") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return record
+
+
+def write_photographs(images: torch.Tensor, file: Path) -> None:
+    """Writes images, uint8 (N, 1 or 3, S, S), as a picture of one row."""
+    row = torch.cat(list(images.expand(-1, 3, -1, -1)), dim=2).permute(1, 2, 0)
+    Image.fromarray(row.numpy()).save(file, optimize=True)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raises an InputError unless a record can be put at `folder` without taking anything else away."""
+    if folder.is_dir() and (folder / "metrics.json").is_file() and (folder / "config.json").is_file():
+        return
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder} is there and is no record of this package: move it away, or {REMEDY}")
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Moves `new` to `folder`, in one step where the system can exchange two folders.
+
+    Elsewhere what was there is moved aside first, and back if that fails: never is it half gone.
+    """
+    if folder.exists() and exchange_folders(new, folder):
+        shutil.rmtree(new, ignore_errors=True)
+        return
+    aside = new.with_name(f"{new.name}-replaced")
+    if folder.exists():
+        folder.rename(aside)
+    try:
+        new.rename(folder)
+    except OSError:
+        if aside.exists():
+            aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def exchange_folders(first: Path, second: Path) -> bool:
+    """Swaps two folders in one step, which Linux can on most disks; returns whether it was done."""
+    try:
+        here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        return ctypes.CDLL(None).renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
+    except (OSError, AttributeError, TypeError):  # another system
+        return False
+
+
+def save_figures(folder: Path, figures: dict[str, Figure]) -> None:
+    """Writes figures as `<name>.png` into a folder, each in one step."""
+    for name, figure in figures.items():
+        partial = folder / f".{name}.png"
+        try:
+            figure.savefig(partial)
+            partial.replace(folder / f"{name}.png")
+        finally:
+            partial.unlink(missing_ok=True)

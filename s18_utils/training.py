@@ -28,12 +28,14 @@ from s18_utils.report.origin import describe_origin
 from s18_utils.report.progress import Filmstrip, display_message
 from s18_utils.runs import (
     answers,
+    check_replaceable,
     discard_folder,
     folder_name,
     is_first_process,
     network_changes,
     normalise_changes,
     working_folder,
+    write_record,
 )
 from s18_utils.settings import DataSettings
 
@@ -128,7 +130,7 @@ def train_or_load(
         if kept.data["fingerprint"] != data.fingerprint:
             display_message("The data at hand are others: what is scored on them anew is no score of this record", True)
         return kept
-    records.check_replaceable(folder)
+    check_replaceable(folder)
     there = records.read_record(folder)
     if there and there.preset != preset and not retrain:
         raise InputError(
@@ -337,7 +339,7 @@ def save_record(
     examples = EXAMPLES[family].choose_examples(module, batches) if family in EXAMPLES else {}
     record = Record(folder, metrics, history, examples | results[0].snapshots)
     record.__dict__["config"] = config  # not on disk yet, and the figures' titles need it
-    records.write_record(record, config, results[0].weights, DRAW[family](record, module, batches))
+    write_record(record, config, results[0].weights, DRAW[family](record, module, batches))
 
 
 def score_record(record: Record, data: StoreData) -> dict:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from s18_utils import __main__ as command_line
-from s18_utils import fitting, records, training
+from s18_utils import fitting, training
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.unet.module import UNetModule
 
@@ -35,7 +35,7 @@ def make_comparable() -> None:
 def take_notes() -> dict:
     """The first batch and its gradients as the optimiser gets them, how many images were scored, records written."""
     notes = {"gradients": {}, "tested": 0, "written": 0}
-    training_step, test_step, write_record = UNetModule.training_step, UNetModule.test_step, records.write_record
+    training_step, test_step, write_record = UNetModule.training_step, UNetModule.test_step, training.write_record
 
     def train(module, batch, batch_idx):
         notes.setdefault("batch", {name: tensor.clone() for name, tensor in batch.items()})
@@ -55,7 +55,7 @@ def take_notes() -> dict:
         notes["written"] += 1
         return write_record(*arguments)
 
-    UNetModule.training_step, UNetModule.test_step, records.write_record = train, test, write
+    UNetModule.training_step, UNetModule.test_step, training.write_record = train, test, write
     UNetModule.on_before_optimizer_step = before_step
     return notes
 

@@ -13,8 +13,9 @@ from s18_utils.data.batches import StoreData
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS, PRESETS, build_settings
 from s18_utils.fitting import to_half
-from s18_utils.records import Record, build_module, write_record
+from s18_utils.records import Record, build_module
 from s18_utils.report.progress import FiniteLoss
+from s18_utils.runs import write_record
 from s18_utils.training import train_or_load
 from s18_utils.unet.module import UNetModule
 

@@ -36,13 +36,13 @@ from s18_utils.data.dataset import open_data
 from s18_utils.data.store import fingerprint
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
-from s18_utils.records import Record, read_record, write_record
+from s18_utils.records import Record, read_record
 from s18_utils.report.curves import draw_curves
 from s18_utils.report.origin import describe_origin
 from s18_utils.report.readme import FAMILIES
 from s18_utils.report.table import Table
 from s18_utils.report.tables import list_scores
-from s18_utils.runs import start_folder
+from s18_utils.runs import start_folder, write_record
 from s18_utils.training import train_or_load
 from tests.conftest import random_pets, sample_history, sample_metrics, weights, without_seconds, write_pets
 

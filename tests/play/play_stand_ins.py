@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from s18_utils.cvae.module import CVAEModule
 from s18_utils.experiments import get_experiment
-from s18_utils.records import Record, build_module, write_record
+from s18_utils.records import Record, build_module
+from s18_utils.runs import write_record
 from s18_utils.settings import at_preset, parse_settings
 
 OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

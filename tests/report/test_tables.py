@@ -6,9 +6,10 @@ import pytest
 from conftest import sample_history, sample_metrics
 
 from s18_utils.experiments import build_settings, get_experiment
-from s18_utils.records import Record, write_record
+from s18_utils.records import Record
 from s18_utils.report import tables
 from s18_utils.report.table import Table
+from s18_utils.runs import write_record
 
 NAME, DICE = "unet-maxpool-transpose-bce", "unet-maxpool-transpose-dice"
 LABEL = "max pooling, transposed convolution, cross-entropy"

@@ -14,8 +14,9 @@ from s18_utils import notebooks, records
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.notebooks import Page
-from s18_utils.records import Record, write_record
+from s18_utils.records import Record
 from s18_utils.report.table import Table
+from s18_utils.runs import write_record
 from s18_utils.site import build, npm, sources
 from s18_utils.site.generator import render_pages
 from s18_utils.site.run import write_run

@@ -5,9 +5,10 @@ from conftest import assert_one_sentence, sample_history, sample_metrics
 
 from s18_utils import records
 from s18_utils.errors import InputError
-from s18_utils.records import Record, write_record
+from s18_utils.records import Record
 from s18_utils.report.readme import write_results
 from s18_utils.report.values import fill_values, look_up_value
+from s18_utils.runs import write_record
 
 BCE, DICE = "unet-maxpool-transpose-bce", "unet-maxpool-transpose-dice"
 
