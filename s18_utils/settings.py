@@ -5,6 +5,7 @@ There are no defaults here: an experiment's block says everything.
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -171,9 +172,11 @@ def list_settings(group: type[pydantic.BaseModel]) -> list[str]:
 
 
 def describe_changes(changes: dict[str, Any]) -> str:
-    """What is changed, as it stands in a folder's name: `label_weight=0,latent=8`."""
+    """What is changed, as it stands in a folder's name: `label_weight=0,latent=8`; of a data folder its name."""
 
-    def to_text(value: Any) -> str:
+    def to_text(name: str, value: Any) -> str:
+        if name == "data":
+            return Path(value).name
         return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
-    return ",".join(f"{name}={to_text(value)}" for name, value in sorted(changes.items()))
+    return ",".join(f"{name}={to_text(name, value)}" for name, value in sorted(changes.items()))
