@@ -1,6 +1,7 @@
 """The notebooks as files: alike where they must be; and the command that runs them."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -44,6 +45,20 @@ def test_settings_name_the_experiment_and_are_tiny_in_tests(file):
 @EVERY_NOTEBOOK
 def test_no_branch_for_tests(file):
     assert not any("CI" in "".join(cell["source"]).split() for cell in code_cells(file))
+
+
+def test_a_misspelt_preset_is_answered_by_one_line(tmp_path):
+    source = FILES[0]
+    cells = nbformat.read(source, as_version=4).cells
+    assert "PRESET = records.default_preset(" in cells[2].source
+    cells[2].source = re.sub(r"PRESET = .*", 'PRESET = "quik"', cells[2].source)
+    file = tmp_path / "notebooks" / source.name
+    file.parent.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells[:5]), file)
+    executed, good = notebooks.run_notebook(file)
+    assert not good
+    [error] = executed.cells[-1].outputs
+    assert error["traceback"] == ["InputError: unknown preset 'quik': choose one of tiny, quick, full"]
 
 
 def test_a_notebook_that_fails_is_marked_and_the_others_run(tmp_path, monkeypatch, capsys):

@@ -164,7 +164,7 @@ def compare_with_truth(
 
 
 def compare_predictions(records: Sequence[Record], data: StoreData | None = None, count: int = WATCHED) -> Figure:
-    """The same test images, by default the first that a record keeps, as seen by every record that has weights.
+    """The same test images, the first that a record keeps or else of `data`, as seen by every record that has weights.
 
     Raises:
         InputError: no record has weights; none keeps test images, and there are no data.
@@ -173,8 +173,11 @@ def compare_predictions(records: Sequence[Record], data: StoreData | None = None
     if not able:
         raise InputError("none of the records keeps its weights: train one of the experiments first")
     keeping = next((record for record in able if "mask" in record.stored_examples), able[0])
-    batch = keeping.examples(count) if data is None else data.examples(count)
-    images, synthetic = batch["image"], keeping.synthetic if data is None else data.data.synthetic
+    if data is None or "mask" in keeping.stored_examples:
+        batch, synthetic = keeping.examples(count), keeping.synthetic
+    else:
+        batch, synthetic = data.examples(count), data.data.synthetic
+    images = batch["image"]
     lines = [Line("truth", images, batch["mask"])]
     lines += [Line(record.label(able), images, record.model().predict(images)) for record in able]
     title = f"{len(images)} test images spread evenly over the split{', synthetic data' * synthetic}"
