@@ -92,9 +92,9 @@ def bomb(content: bytes) -> bytes:
 
 
 FAULTS = {
-    "flipped bit": (damage("data_batch_3", flip), ("data_batch_3 is damaged", "unpack cifar-10-python.tar.gz again")),
-    "truncated": (damage("test_batch", lambda content: content[:-9]), ("test_batch is damaged", "unpack", "delete")),
-    "another pickle": (damage("data_batch_5", bomb), ("data_batch_5 is damaged",)),
+    "flipped bit": (damage("data_batch_3", flip), ("are damaged", "unpack cifar-10-python.tar.gz again")),
+    "truncated": (damage("test_batch", lambda content: content[:-9]), ("are damaged", "unpack", "delete")),
+    "another pickle": (damage("data_batch_5", bomb), ("are damaged",)),
     "missing batch": (
         lambda root: (root / "data_batch_2").unlink(),
         ("data_batch_2 is missing", "put it there", "delete"),
