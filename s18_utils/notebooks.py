@@ -31,8 +31,9 @@ class TalkingClient(NotebookClient):
     def process_message(self, msg: dict, cell, cell_index: int):
         if msg["msg_type"] in ("display_data", "update_display_data"):
             data = msg["content"]["data"]
-            if "text/html" in data:
-                print(f"  {data.get('text/plain', '')}", flush=True)
+            text = data.get("text/plain", "")
+            if "text/html" in data and "\n" not in text:  # a table is not for the terminal
+                print(f"  {text}", flush=True)
         return super().process_message(msg, cell, cell_index)
 
 
