@@ -278,6 +278,7 @@ def read_files(folder: Path) -> Record:
     """The record whose files are in a folder that is not replaced meanwhile; an InputError if one can't be read."""
     metrics = read_json(folder / "metrics.json")
     wrong = [name for name, kind in METRICS.items() if not isinstance(metrics.get(name), kind)]
+    wrong = wrong or [name for name in ("test", "spread") if not are_numbers(metrics[name])]
     wrong = wrong or [f"data.{name}" for name, kind in DATA.items() if not isinstance(metrics["data"].get(name), kind)]
     if wrong:
         raise InputError(f"{folder / 'metrics.json'} has no usable {', '.join(wrong)}: delete {folder} and train again")
@@ -296,6 +297,13 @@ def read_files(folder: Path) -> Record:
         return Record(folder, metrics, history, examples)
     except (OSError, ValueError, SafetensorError) as error:
         raise damaged(file, error) from error
+
+
+def are_numbers(scores) -> bool:
+    """Whether scores, however nested, are numbers; None is one that was not scored."""
+    if isinstance(scores, dict | list):
+        return all(map(are_numbers, scores.values() if isinstance(scores, dict) else scores))
+    return scores is None or isinstance(scores, int | float)
 
 
 def find_record(name: str, preset: str, out: str | Path | None = None) -> Record | None:

@@ -17,6 +17,8 @@ def check_target(logits: Tensor, target: Tensor) -> None:
             f"logits of shape (N, C, H, W) need a target of shape (N, H, W), not {tuple(logits.shape)} and "
             f"{tuple(target.shape)}: resize image and mask alike"
         )
+    if target.dtype != torch.int64:
+        raise InputError(f"masks must hold numbers of classes as int64, not {target.dtype}: convert them with .long()")
     # Looking at the values would make a GPU wait, and there the data set has looked at them already.
     if target.device.type == "cpu" and target.numel() and not 0 <= target.min() <= target.max() < logits.shape[1]:
         raise InputError(
