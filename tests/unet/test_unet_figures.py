@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -24,13 +23,6 @@ class IsRightAtTheTop(torch.nn.Module):
         truth = (numbers % 3).view(-1, 1, 1).expand(-1, *images.shape[-2:])
         below = torch.arange(images.shape[-2]).view(1, -1, 1) >= numbers.view(-1, 1, 1)
         return torch.where(below, (truth + 1) % 3, truth)
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
 
 
 def record_of(source: str = "synthetic", **changes) -> StandInRecord:
