@@ -16,7 +16,7 @@ from s18_utils import records
 from s18_utils.cvae.checks import check_judge
 from s18_utils.data.augmentation import augment_labelled, augment_pets
 from s18_utils.data.batches import StoreData
-from s18_utils.data.dataset import open_data
+from s18_utils.data.dataset import READERS, open_data
 from s18_utils.data.store import DataSet
 from s18_utils.device import describe_device, precision
 from s18_utils.errors import InputError, local_path
@@ -96,6 +96,8 @@ def train_or_load(
         raise InputError(f"seeds is how many times to train, not {seeds}: use 1 or more")
     settings = build_settings(spec, preset, changes)
     settings = settings.model_copy(update={"source": source}) if source else settings
+    if settings.data not in READERS:  # a folder, that is the same from wherever it is named
+        settings = settings.model_copy(update={"data": str(local_path(settings.data))})
     hardware = Hardware(devices, nodes, strategy)
     if settings.batch_size % hardware.processes:
         raise InputError(
