@@ -16,7 +16,7 @@ from PIL import Image
 from test_labelled import assert_refused
 from torchvision.datasets import CIFAR10
 
-from s18_utils.data import cifar10, sources, synthetic
+from s18_utils.data import cifar10, sources
 from s18_utils.data.dataset import open_data
 
 PER_BATCH = 3  # images
@@ -246,17 +246,6 @@ def test_kaggles_batches_are_read(write_batches, kaggle, path):
     data = open_data("cifar10")
     assert data.source == "kaggle"
     assert_holds(data.test, *random_objects(3, seed=1))
-
-
-def test_drawn_objects_stand_in(data_folder, monkeypatch):
-    assert cifar10.SYNTHETIC == {"train": 50_000, "test": 1000}
-    monkeypatch.setattr(cifar10, "SYNTHETIC", {"train": 30, "test": 20})
-    data = open_data("cifar10")
-    assert data.source == "synthetic"
-    for rows, seed, count in ((data.train, 0, 30), (data.test, 1, 20)):
-        images, labels = synthetic.objects(count, seed)
-        assert_holds(rows, images.permute(0, 2, 3, 1).numpy(), labels.numpy())
-    assert (data.classes, data.official) == (synthetic.OBJECT_CLASSES, None)
 
 
 def test_the_classes_are_torchvisions(write_batches, tmp_path):

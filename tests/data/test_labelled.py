@@ -9,8 +9,9 @@ import pytest
 import torch
 from conftest import listing, refused
 
-from s18_utils.data import labelled
+from s18_utils.data import cifar10, labelled, mnist, synthetic
 from s18_utils.data.dataset import open_data
+from s18_utils.data.synthetic import DIGIT_CLASSES, OBJECT_CLASSES
 from s18_utils.errors import InputError
 
 CHANNELS_AND_SIZE = {"mnist": (1, 28), "cifar10": (3, 32)}
@@ -180,3 +181,25 @@ def test_the_size_is_the_sets_own(save, data_folder, name, title, other):
         with refused(f"{title} are {own} pixels wide, not {size}", "leave the size out"):
             open_data(name, size)
     assert [file.name for file in (data_folder / "s18-store").iterdir()] == [f"{name}-real-{own}.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("reader", "drawing", "classes"), [(mnist, "digits", DIGIT_CLASSES), (cifar10, "objects", OBJECT_CLASSES)]
+)
+def test_drawn_images_stand_in_until_they_are_drawn_otherwise(data_folder, monkeypatch, reader, drawing, classes):
+    assert reader.SYNTHETIC["test"] == 1000
+    monkeypatch.setattr(reader, "SYNTHETIC", {"train": 30, "test": 20})
+    drawn, draw = [], getattr(synthetic, drawing)
+    monkeypatch.setattr(synthetic, drawing, lambda *arguments: drawn.append(arguments) or draw(*arguments))
+    name = reader.__name__.rpartition(".")[2]
+    for _ in range(2):
+        data = open_data(name)
+        assert (data.source, data.synthetic, data.official, data.classes) == ("synthetic", True, None, classes)
+        for rows, seed, count in ((data.train, 0, 30), (data.test, 1, 20)):
+            images, labels = draw(count, seed)
+            assert torch.equal(rows["image"], images)
+            assert (rows["label"].dtype, rows["label"].tolist()) == (torch.uint8, labels.tolist())
+    assert drawn == [(30, 0), (20, 1)]
+    monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
+    open_data(name)
+    assert len(drawn) == 4

@@ -11,7 +11,7 @@ import torchvision.datasets.mnist
 from PIL import Image
 from test_labelled import assert_refused
 
-from s18_utils.data import labelled, mnist, sources, synthetic
+from s18_utils.data import labelled, mnist, sources
 from s18_utils.data.dataset import open_data
 from s18_utils.errors import InputError
 
@@ -185,23 +185,6 @@ def test_a_download_fills_torchvisions_layout(monkeypatch, data_folder, source):
     assert sorted(path.name for path in data_folder.iterdir()) == ["MNIST", "s18-store"]
     assert torchvision.datasets.MNIST(data_folder, train=False).targets.tolist() == [5, 8, 1]
     assert open_data("mnist").source == "local"
-
-
-def test_drawn_digits_stand_in_until_they_are_drawn_otherwise(data_folder, monkeypatch):
-    monkeypatch.setattr(mnist, "SYNTHETIC", {"train": 30, "test": 20})
-    drawn, digits = [], synthetic.digits
-    monkeypatch.setattr(synthetic, "digits", lambda *arguments: drawn.append(arguments) or digits(*arguments))
-    for _ in range(2):
-        data = open_data("mnist")
-        assert (data.source, data.synthetic, data.official) == ("synthetic", True, None)
-        for rows, seed, count in ((data.train, 0, 30), (data.test, 1, 20)):
-            images, labels = digits(count, seed)
-            assert torch.equal(rows["image"], images)
-            assert (rows["label"].dtype, rows["label"].tolist()) == (torch.uint8, labels.tolist())
-    assert drawn == [(30, 0), (20, 1)]
-    monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
-    open_data("mnist")
-    assert len(drawn) == 4
 
 
 def test_the_real_set_is_complete(real_data):
