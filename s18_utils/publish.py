@@ -13,6 +13,8 @@ import s18_utils.cvae.tradeoff
 import s18_utils.unet.effects
 import s18_utils.unet.figures
 from s18_utils import notebooks, records, training
+from s18_utils.data.dataset import READERS
+from s18_utils.data.sources import locate_data
 from s18_utils.errors import InputError, check_choice, write_text
 from s18_utils.experiments import EXPERIMENTS, NETWORKS, build_settings, get_experiment, network_name
 from s18_utils.records import Record
@@ -71,10 +73,11 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
 
 def check_data(name: str, preset: str) -> None:
     """Raises an InputError if an experiment would be trained on synthetic data for want of real ones."""
-    data = training.build_data(name, preset).data
-    if data.synthetic and build_settings(get_experiment(name), preset).source != "synthetic":
+    settings = build_settings(get_experiment(name), preset)
+    reader = READERS[settings.data]
+    if settings.source != "synthetic" and locate_data(reader, settings.source).root is None:
         raise InputError(
-            f"there are no real {data.title} at hand and synthetic ones are not for publishing: "
+            f"there are no real {reader.TITLE} at hand and synthetic ones are not for publishing: "
             "name a folder that has them with S18_DATA"
         )
 
