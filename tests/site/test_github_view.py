@@ -93,6 +93,7 @@ def test_the_readme_is_one_to_read():
     first_screen = "\n".join(README.splitlines()[:12])
     assert "github.io" in first_screen
     assert "![" in first_screen
+    assert "`<!--" not in README  # within code, a mark is seen
 
 
 def test_the_readmes_pictures_exist_and_say_what_they_show():
