@@ -140,7 +140,8 @@ class StoreData(L.LightningDataModule):
         device = self.trainer.strategy.root_device
         subsets = (self.test,) if stage == "test" else (self.train, self.val)
         stored = subsets[0].tensors
-        if sum(tensor.nbytes for tensor in stored.values()) <= MEMORY_SHARE * free_memory(device):
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0  # others need no copy
+        if sum(tensor.nbytes for tensor in stored.values()) <= MEMORY_SHARE * free:
             resident = {name: tensor.to(device) for name, tensor in stored.items()}
             for subset in subsets:
                 subset.tensors = resident
@@ -171,7 +172,7 @@ class StoreData(L.LightningDataModule):
             subset,
             self.process_batch_size,
             sampler=sampler,
-            collate_fn=leave_collated,
+            collate_fn=lambda batch: batch,  # `Subset` has made one batch of its rows already
             pin_memory=pinned and subset.device.type == "cpu",
             drop_last=drop_last,
         )
@@ -190,11 +191,6 @@ class StoreData(L.LightningDataModule):
         return batch
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU; 0 for other devices, which need no copy of what is in memory already."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-
-
 def draw_rows(tensors: Tensors, limit: int | None) -> Tensor:
     """Row numbers in a fixed random order, at most `limit` of them."""
     generator = torch.Generator().manual_seed(SPLIT_SEED)
@@ -204,8 +200,3 @@ def draw_rows(tensors: Tensors, limit: int | None) -> Tensor:
 def derive_seed(*parts: int) -> int:
     """One seed from several numbers; neighbours give unrelated seeds."""
     return hash(parts) & (2**63 - 1)
-
-
-def leave_collated(batch: Batch) -> Batch:
-    """What a loader collates with: `Subset` has made one batch of its rows already."""
-    return batch

@@ -18,13 +18,9 @@ def write_results(text: str) -> str:
         if start not in text or end not in text.split(start)[1]:
             raise InputError(f"the file has no marks for the results of {family}: put back the README's own")
         before, rest = text.split(start, maxsplit=1)
-        text = before + start + published_results(family) + end + rest.split(end, maxsplit=1)[1]
+        kept = [record for name in family_names(family) if (record := find_published(name))]
+        text = before + start + summarise_records(kept) + end + rest.split(end, maxsplit=1)[1]
     return fill_values(text, look_up_value)
-
-
-def published_results(family: str) -> str:
-    """The result table of a family's experiments in Markdown, with lines on where its numbers come from."""
-    return summarise_records([record for name in family_names(family) if (record := find_published(name))])
 
 
 def summarise_records(kept: Sequence[Record]) -> str:
