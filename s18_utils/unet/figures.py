@@ -26,6 +26,7 @@ from s18_utils.unet.overlay import BACKGROUND, BORDER, class_colours, draw_overl
 
 TILE = 256  # least side of a picture in a figure, in pixels, so that outlines are finer than the mask's pixels
 WATCHED = 6  # test images that are watched while a network learns
+FILM_TILE = 112  # side of a picture in a filmstrip, where they are many
 COARSE = 0xF8  # five bits of a colour are enough for small pictures, and halve the file
 ERROR_COLOURS = (VERMILION, SKY, GREEN, BLUE)
 
@@ -237,12 +238,12 @@ def draw_filmstrip(record: Record) -> Figure:
     columns = [(f"epoch {epoch:.3g}", masks) for epoch, masks in zip(epochs, snapshots, strict=True)]
     columns.append(("truth", batch["mask"]))
     title = f"{record.title()}: the same test images while the network learns"
-    size = {"width": 0.75 * len(columns) + 0.1, "height": 0.75 * len(images) + 0.8}
+    size = {"width": 0.61 * len(columns) + 0.1, "height": 0.61 * len(images) + 0.8}
     figure, axes = new_figure(title, len(images), len(columns), **size)
     for column, (name, masks) in zip(axes.T, columns, strict=True):
         column[0].set_title(name, fontsize=8)
         for axis, image, mask in zip(column, images, masks, strict=True):
-            show_tile(axis, image, mask, None, classes)
+            show_tile(axis, image, mask, None, classes, FILM_TILE)
     add_legend(figure, classes, errors=())
     return figure
 
@@ -266,9 +267,14 @@ def draw_lines(lines: Sequence[Line], title: str, classes: Sequence[str]) -> Fig
 
 
 def show_tile(
-    axis: plt.Axes, image: Tensor, mask: Tensor | None, errors: Tensor | None, classes: Sequence[str]
+    axis: plt.Axes,
+    image: Tensor,
+    mask: Tensor | None,
+    errors: Tensor | None,
+    classes: Sequence[str],
+    side: int | None = None,
 ) -> None:
-    """One photograph, with its mask, or in grey with its errors."""
+    """One photograph, with its mask, or in grey with its errors; reduced to so many pixels where `side` says so."""
     times = max(1, -(-TILE // image.shape[-1]))
     pixels = (image.clamp(0, 1) * 255).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
     picture = Image.fromarray(pixels)
@@ -281,6 +287,8 @@ def show_tile(
         picture = np.where(enlarged[..., None] > 0, palette[enlarged], grey)
     elif mask is not None:
         picture = draw_overlay(picture, enlarged, classes)
+    if side:
+        picture = picture.resize((side, side), Image.Resampling.BOX)
     coarse = np.asarray(picture).astype(np.uint8)
     axis.imshow(coarse & COARSE | coarse >> 5, interpolation="nearest")  # black and white stay what they are
     hide_frame(axis)
