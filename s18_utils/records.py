@@ -163,7 +163,11 @@ class Record:
     def released(self) -> dict:
         """`file` and `sha256` of weights that are attached to a release; empty for a record that keeps its own."""
         file = self.folder / "weights.json"
-        return read_json(file) if file.is_file() else {}
+        content = read_json(file) if file.is_file() else {}
+        name = str(content["file"]) if content else ""
+        if Path(name).name != name or not isinstance(content.get("sha256", ""), str):
+            raise damaged(file, ValueError("no file's name and sum"))
+        return content
 
     def fetch_weights(self) -> Path:
         """The file with its weights, downloaded first if they are attached to a release; an InputError if there are

@@ -112,7 +112,7 @@ def damage(name, content):
 def change_json(name, **changes):
     def change(folder):
         file = folder / name
-        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+        file.write_text(json.dumps((json.loads(file.read_text()) if file.exists() else {}) | changes))
 
     return change
 
@@ -185,6 +185,11 @@ FAULTS = {
         ("no usable test, seeds", "train again"),
     ),
     "data without classes": (change_json("metrics.json", data={}), ("no usable data.name", "data.classes")),
+    "a score of no number": (change_json("metrics.json", test={"iou": {"pet": "high"}}), ("no usable test",)),
+    "weights that lie elsewhere": (
+        change_json("weights.json", file="../x", sha256="0"),
+        ("can't read", "weights.json"),
+    ),
     "no history": (remove("history.csv"), ("can't read", "history.csv", "train again")),
     **{
         f"{name}: {content}": (damage(name, content), ("can't read", name, "train again"))

@@ -74,6 +74,12 @@ def check_batch(batch: Tensor, training: bool) -> None:
         )
 
 
+def check_evaluating(training: bool) -> None:
+    """Raises an InputError in training mode, in which batch normalisation mixes the images and codes are drawn."""
+    if training:
+        raise InputError("the model is in training mode, which changes what it draws: call `.eval()` on it")
+
+
 def check_widths(size: int, encoder: Sequence[int], decoder: Sequence[int], label_maps: int) -> None:
     """Raises an InputError unless encoder and decoder of these widths fit each other and images of `size` pixels."""
     if len(decoder) != len(encoder) + 1:

@@ -11,6 +11,7 @@ from s18_utils.cvae.checks import (
     check_asked,
     check_batch,
     check_codes,
+    check_evaluating,
     check_feature_layer,
     check_images,
     check_labels,
@@ -200,14 +201,15 @@ class CVAEModule(L.LightningModule):
     def encode(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """`mu, logvar` (N, latent) of the posterior of images, float (N, C, S, S) in [0, 1], with labels (N,)."""
         self.check_pairs(images, labels)
+        check_evaluating(self.training)
         return self.vae.encoder(images.contiguous(memory_format=torch.channels_last), labels.long())
 
     @torch.no_grad()
     def decode(self, codes: Tensor, labels: Tensor) -> Tensor:
         """Codes (N, latent) drawn under labels (N,), or under mixtures of labels, float (N, classes)."""
         check_codes(codes, self.latent)
-        check_batch(codes, self.training)
         check_asked(labels, len(codes), len(self.classes))
+        check_evaluating(self.training)
         return self.vae.decoder(codes, labels.to(codes) if labels.is_floating_point() else labels.long())
 
     def swap(self, images: Tensor, labels: Tensor, asked: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """A trained network to take away: ONNX files with a model card that says what they are and how to run them."""
 
+import tempfile
 from pathlib import Path
 
 from s18_utils.data.store import describe_share
@@ -72,19 +73,24 @@ def export_record(record: Record, folder: str | Path) -> list[Path]:
     there, card = [name for name in NAMES if (folder / name).exists()], folder / CARD
     if there and not (card.is_file() and MARK in card.read_text(encoding="utf-8", errors="replace")):
         raise InputError(f"{folder} holds a {there[0]} that is no export of this package: choose another folder")
-    for name in there:
-        (folder / name).unlink()
     module = record.model()
-    if record.family == "unet":
-        write_unet(record, folder / "network.onnx")
-    elif record.family == "cvae":
-        write_cvae(module, record.examples(EXAMPLES), folder)
-    else:
-        images = draw_noise(record.data["channels"], record.data["size"])
-        write_network(
-            Probabilities(module.net, stack=True), {"images": images}, "probabilities", folder / "network.onnx"
-        )
-    card.write_text(write_card(record), encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
+        partial = Path(name)
+        if record.family == "unet":
+            write_unet(record, partial / "network.onnx")
+        elif record.family == "cvae":
+            write_cvae(module, record.examples(EXAMPLES), partial)
+        else:
+            images = draw_noise(record.data["channels"], record.data["size"])
+            write_network(
+                Probabilities(module.net, stack=True), {"images": images}, "probabilities", partial / "network.onnx"
+            )
+        (partial / CARD).write_text(write_card(record), encoding="utf-8")
+        for name in NAMES:  # the card first: by it the rest is known as an export
+            if (partial / name).is_file():
+                (partial / name).replace(folder / name)
+            elif name in there:
+                (folder / name).unlink()
     return [folder / name for name in NAMES if (folder / name).is_file()]
 
 

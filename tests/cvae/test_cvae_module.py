@@ -90,7 +90,7 @@ def test_latent_augmentation_is_for_swapped_drawings_alone(monkeypatch):
         module.vae.decoder, "forward", lambda given, labels: codes.append(given) or decode(given, labels)
     )
     images, labels = examples()
-    mu, _ = module.encode(images, labels)
+    mu, _ = module.vae.encoder(images, labels)
     module.terms(images, labels, 1.0)
     torch.testing.assert_close(codes[0][:16], mu)
     assert (codes[0][16:] != mu).any(1).all()
@@ -238,6 +238,13 @@ def test_drawings_come_without_gradients_and_in_the_unit_range():
         assert not drawn.requires_grad
         assert drawn.shape == images.shape
         assert 0 <= drawn.min() <= drawn.max() <= 1
+
+
+def test_in_training_mode_nothing_is_drawn():
+    module, (images, labels) = new_module().train(), examples(4)
+    for door in (lambda: module.swap(images, labels, labels), lambda: module.imagine(labels)):
+        with refused("training mode, which changes what it draws", "call `.eval()`"):
+            door()
 
 
 # The networks that read its drawings.
