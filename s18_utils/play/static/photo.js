@@ -2,6 +2,7 @@
 import { readPicture, squeezePicture } from "./pictures.js";
 import { askKernel, make, makeButton, toFloats } from "./tiles.js";
 
+const LEAST = 200; // pixels: a notebook may lay out its cells later
 const SHOWN = 960; // longer side of what is drawn on the page, in pixels, at most
 const TINT = 0.4; // the same look as draw_overlay has in s18_utils/unet/overlay.py
 const OUTLINE = 1 / 320;
@@ -203,7 +204,7 @@ export class PhotoView {
     const turn = ++this.turn, { networks } = this.about;
     Object.assign(this, { photo: bitmap, answers: [] });
     this.controls.hidden = this.grid.hidden = false;
-    const room = this.tiles[0].figure.clientWidth || SHOWN / 2; // drawn as large as it is seen: outlines stay whole
+    const room = Math.max(this.tiles[0].figure.clientWidth, LEAST); // drawn as large as it is seen: outlines stay whole
     const scale = Math.min((room * devicePixelRatio) / bitmap.width, SHOWN / Math.max(bitmap.width, bitmap.height));
     this.sides = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
     this.tiles.forEach(({ words }) => (words.textContent = "…"));
