@@ -17,6 +17,9 @@ LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of most file systems
 class InputError(ValueError):
     """A file, a name or a value that the user gave can't be used; command line and notebooks show it as one line."""
 
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))  # names in it may hold line breaks
+
     def _render_traceback_(self) -> list[str]:  # IPython asks for it
         return [f"{type(self).__name__}: {self}"]
 

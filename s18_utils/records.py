@@ -48,6 +48,7 @@ METRICS |= dict.fromkeys(("data", "versions", "test", "spread"), dict) | dict.fr
 METRICS |= {"interrupted": bool, "seconds": (int, float), "seeds": list}
 DATA = dict.fromkeys(("name", "title", "source", "fingerprint"), str) | {"classes": list}
 DATA |= dict.fromkeys(("channels", "size", "train", "val", "test"), int)
+CONFIG = {"family": str, "settings": dict, "changes": dict, "networks": dict}
 
 
 class Content(dict):
@@ -97,7 +98,12 @@ class Record:
     def config(self) -> dict:
         """`config.json`: `settings`, `changes` (those that differ from the experiment's block), `name`, `networks`."""
         file = self.folder / "config.json"
-        return read_json(file) if file.is_file() else {}
+        content = read_json(file) if file.is_file() else {}
+        wrong = [name for name, kind in CONFIG.items() if not isinstance(content.get(name, kind()), kind)]
+        texts = [content.get("name") or "", *({} if wrong else content.get("networks", {})).values()]
+        if wrong or not all(isinstance(text, str) for text in texts):
+            raise damaged(file, ValueError(f"no usable {', '.join(wrong or ['name or networks'])}"))
+        return content
 
     @cached_property
     def settings(self) -> DataSettings:

@@ -273,6 +273,12 @@ def test_changes_that_make_no_name_for_a_folder_ask_for_one(changes):
     assert_one_sentence(str(caught.value), "give the variant one with name=")
 
 
+def test_a_name_with_line_breaks_in_it_is_still_one_line():
+    with pytest.raises(InputError, match="has no setting a b: its settings are") as caught:
+        build_settings(get_experiment(NAME), "tiny", {"a\nb": 1})
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_mistakes_are_input_errors_and_value_errors():
     # So that a caller who never heard of the package's own error can still catch it.
     assert issubclass(InputError, ValueError)

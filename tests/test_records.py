@@ -185,6 +185,7 @@ FAULTS = {
         ("no usable test, seeds", "train again"),
     ),
     "data without classes": (change_json("metrics.json", data={}), ("no usable data.name", "data.classes")),
+    "a config of other kinds": (change_json("config.json", changes=[], networks={"judge": 3}), ("usable changes",)),
     "a score of no number": (change_json("metrics.json", test={"iou": {"pet": "high"}}), ("no usable test",)),
     "weights that lie elsewhere": (
         change_json("weights.json", file="../x", sha256="0"),

@@ -19,7 +19,7 @@ from s18_utils.site.sources import require_notebooks, write_docs, write_notebook
 ROOT = notebooks.NOTEBOOKS.parent
 MARK = ".s18-site"  # in every folder that this command made: a list of what it put there
 # The pages of `docs/` in the menu's order, before any others.
-DOCS = ("experiments", "data", "definitions", "speed", "assignment")
+DOCS = ("experiments", "data", "definitions", "speed", "faults", "assignment")
 FIRST_PICTURES = ("cvae-mnist/composite.png", "cvae-cifar10/composite.png", "unets_side_by_side.png")
 
 

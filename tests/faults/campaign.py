@@ -253,7 +253,7 @@ def fill_disks(place: Path, count: int) -> Outcome:
     expected = read_record(disk / "out" / NAME)
     expected = Record(shutil.copytree(expected.folder, place / "kept"), expected.metrics, expected.history)
     shutil.rmtree(disk)
-    for size in np.linspace(0.05, 10.5, count):  # megabytes; all of it takes about 11
+    for size in np.linspace(0.05, 14, count):  # megabytes; all of it takes about 11
         disk.mkdir()
         options = ["-t", "tmpfs", "-o", f"size={int(size * 1e6)}", "tmpfs", str(disk)]
         if subprocess.run(["mount", *options], capture_output=True).returncode:
