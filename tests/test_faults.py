@@ -266,7 +266,7 @@ def test_no_command_overwrites_what_it_did_not_make(run, tmp_path, monkeypatch):
     assert_one_sentence(errors.removeprefix("error: ").strip(), "rename the others")
 
 
-@pytest.mark.parametrize("changes", [{"data": "/home/me/pets"}, {f"setting_{n}": n for n in range(20)}])
+@pytest.mark.parametrize("changes", [{"net": "a/b"}, {f"setting_{n}": n for n in range(20)}])
 def test_changes_that_make_no_name_for_a_folder_ask_for_one(changes):
     with pytest.raises(InputError) as caught:
         folder_name(get_experiment(NAME), changes, None)
