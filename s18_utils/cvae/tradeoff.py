@@ -82,7 +82,9 @@ def draw_tradeoff(records: Sequence[Record], chosen: float, setting: str = "labe
             ha="center",
         )
         if any(value > 0 for value in values):
-            axis.set_xscale("symlog", linthresh=min(value for value in values if value > 0))
+            smallest = min(value for value in values if value > 0)
+            axis.set_xscale("symlog", linthresh=smallest)
+            axis.set_xlim(min(values) - 0.2 * smallest, 1.2 * max(values))
         axis.set_xticks(values, [f"{value:g}" for value in values])
         axis.minorticks_off()
         style_lines(axis, setting.replace("_", " "), label)

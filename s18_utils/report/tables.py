@@ -27,7 +27,9 @@ SCORES = {
     },
     "cvae": {
         "swap agreement": "swap agreement",
-        "blurred": "swap agreement blurred",
+        "coverage": "variety swapped coverage",
+        "recall": "variety swapped recall",
+        "precision": "variety swapped precision",
         "under the true label": "same label agreement",
         "MSE": "mse",
         "PSNR in dB": "psnr",
