@@ -168,7 +168,11 @@ def describe_pictures(cell: NotebookNode, before: list[str]) -> list[NotebookNod
         for output in outputs:
             if "image/png" in output.get("data", {}):
                 width = find_width(output)
-                alt = find_text(output) or describe_call(cell.source, number) or describe_place(before, number)
+                alt = (
+                    find_text(output)
+                    or describe_call(cell.source, number, len(groups))
+                    or describe_place(before, number)
+                )
                 part.metadata["mystnb"] = {"image": {"alt": alt, "width": f"{width}px"}}
         cells.append(part)
     return cells
@@ -191,10 +195,13 @@ def png_width(content: bytes) -> int:
     return struct.unpack(">I", content[16:20])[0] if content[:8] == b"\x89PNG\r\n\x1a\n" else 0
 
 
-def describe_call(source: str, number: int) -> str | None:
-    """What the function draws that a cell calls last, if that is known and the cell has one picture."""
+def describe_call(source: str, number: int, pictures: int) -> str | None:
+    """What the function draws that made a picture of a cell, where it is known which function did: the last that is
+    called for a single picture, the one at its place where there are as many calls as pictures."""
     called = re.findall(r"\b(?:draw|compare)_(\w+)\(", source)
-    return CAPTIONS.get(called[-1]) if called and not number else None
+    if called and pictures == 1:
+        return CAPTIONS.get(called[-1])
+    return CAPTIONS.get(called[number]) if len(called) == pictures else None
 
 
 def describe_place(before: list[str], number: int) -> str:

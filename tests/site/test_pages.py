@@ -162,9 +162,11 @@ def test_a_picture_without_a_text_gets_one_from_the_prose_above(before, text):
 
 def test_a_drawing_function_says_what_its_picture_shows():
     source = "x = draw_curves(record)\nfigures.draw_composite(record, model)"
-    assert "beside itself drawn under another label" in sources.describe_call(source, 0)
-    assert sources.describe_call(source, 1) is None
-    assert sources.describe_call("plot()", 0) is None
+    assert "beside itself drawn under another label" in sources.describe_call(source, 0, 1)
+    assert sources.describe_call(source, 1, 3) is None
+    assert sources.describe_call("plot()", 0, 1) is None
+    two = "display(figures.draw_all_labels(a))\nfigures.draw_composite(a)"
+    assert sources.describe_call(two, 1, 2) == sources.describe_call("figures.draw_composite(a)", 0, 1)
 
 
 def test_a_run_shows_each_notebook_as_it_finishes(checkout, tmp_path):
