@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -97,10 +98,11 @@ def published_folder(name: str, preset: str) -> Path:
     return records.PUBLISHED
 
 
-def train_published(name: str, preset: str) -> Record:
-    """The experiment's published record, trained if there is none of this preset or one of fewer seeds."""
-    folder, seeds = published_folder(name, preset), SEEDS[get_experiment(name).family]
-    record = training.train_or_load(name, preset, seeds=seeds, out=folder)
+def train_published(name: str, preset: str, folder: Path | None = None, **changes: Any) -> Record:
+    """The published record of an experiment, or in a `folder` of a variant of it, trained if there is none of this
+    preset or one of fewer seeds."""
+    folder, seeds = folder or published_folder(name, preset), SEEDS[get_experiment(name).family]
+    record = training.train_or_load(name, preset, seeds=seeds, out=folder, **changes)
     if record.metrics["interrupted"]:
         raise KeyboardInterrupt(f"Interrupted while training {name}: run this again to go on.")
     return record
@@ -117,8 +119,8 @@ def release_weights(record: Record) -> None:
     records.RELEASED.mkdir(parents=True, exist_ok=True)
     name = f"{record.folder.name}-{record.preset}.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    shutil.move(weights, records.RELEASED / name)
     records.write_json(record.folder / "weights.json", {"file": name, "sha256": digest})
+    shutil.move(weights, records.RELEASED / name)  # only now: a record always knows where its weights are
     sums = [records.read_json(each) for each in sorted(records.PUBLISHED.glob("**/weights.json"))]
     lines = [f"{each['sha256']}  {each['file']}\n" for each in sums]
     (records.RELEASED / "SHA256SUMS").write_text("".join(lines))
@@ -136,7 +138,7 @@ def publish_combinations(preset: str) -> None:
     """Trains the combinations of the UNets' choices that are no experiments, and draws the effects of the choices."""
     folder = records.PUBLISHED / s18_utils.unet.effects.FOLDER
     for name, changes in s18_utils.unet.effects.OTHERS:
-        training.train_or_load(name, preset, seeds=SEEDS["unet"], out=folder, **changes)
+        train_published(name, preset, folder, **changes)
     combinations = s18_utils.unet.effects.find_combinations()
     save_figures(folder, {"effects": s18_utils.unet.effects.draw_effects(combinations)})
 

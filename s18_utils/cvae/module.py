@@ -263,8 +263,9 @@ class CVAEModule(L.LightningModule):
             # Drawings and images are disturbed alike, so that one can be held against the other place by place.
             own, swapped, real = self.disturbance(torch.cat((*drawings.chunk(2), images), 1)).chunk(3, 1)
             logits, maps = self.frozen.read(torch.cat((own, swapped)))
-            with torch.no_grad():
-                real_logits, real_maps = self.frozen.read(real)
+            if h.label_cap or h.feature_weight > 0 or self.discriminator is not None:
+                with torch.no_grad():
+                    real_logits, real_maps = self.frozen.read(real)
             losses = label_loss(logits, drawn_under)
             terms["label_true"], terms["label_swapped"] = (part.mean() for part in losses.chunk(2))
             if h.label_cap:
