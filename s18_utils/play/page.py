@@ -15,7 +15,7 @@ from s18_utils.records import Record, read_record
 
 FOLDERS = ("scripts", "runtime", "models")  # beside the page, served as they are
 BODY = STATIC.parent / "playground.html"  # no blank lines, so that it can stand in Markdown
-LARGEST = 8_000_000  # bytes of a network that visitors of a page can be asked to wait for, in half precision
+LARGEST = 7_500_000  # bytes of a network that visitors of a page can be asked to wait for, in half precision
 
 
 def write_players(folder: Path, players: Sequence[Record] | None = None) -> list[str]:
