@@ -98,6 +98,39 @@ UNET_STRIDED_UPSAMPLE_DICE = Experiment(
     block=UNET | dict(down="strided", up="bilinear", loss="dice"),
 )
 
+# What the networks that read digits share.
+DIGIT_READER = dict(
+    batch_size=by_preset(tiny=32, quick=512, full=512),
+    momentum=0.9,
+    weight_decay=5e-4,
+    shift_rate=1.0,
+    smoothing=0.1,
+    translate=by_preset(tiny=0, quick=2, full=2),
+    flip=False,
+    rotate=by_preset(tiny=0.0, quick=10.0, full=10.0),
+    scale=by_preset(tiny=0.0, quick=0.1, full=0.1),
+    shear=0.0,
+    noise=by_preset(tiny=0.0, quick=0.2, full=0.2),
+    blur=by_preset(tiny=0.0, quick=0.3, full=0.3),
+)
+
+# What the networks that read CIFAR-10 share; the frozen CNN has rates of its own.
+OBJECT_READER = dict(
+    batch_size=by_preset(tiny=32, quick=250, full=256),
+    learning_rate=by_preset(tiny=0.05, quick=0.1, full=0.1),
+    momentum=0.9,
+    weight_decay=5e-4,
+    shift_rate=1.0,
+    smoothing=0.1,
+    translate=by_preset(tiny=0, quick=2, full=4),
+    flip=by_preset(tiny=False, quick=True, full=True),
+    rotate=0.0,
+    scale=0.0,
+    shear=0.0,
+    noise=by_preset(tiny=0.0, quick=0.1, full=0.0),
+    blur=by_preset(tiny=0.0, quick=0.2, full=0.0),
+)
+
 CVAE_MNIST = Experiment(
     name="cvae-mnist",
     title="Conditional VAE on MNIST",
@@ -143,7 +176,8 @@ CVAE_MNIST = Experiment(
         disturb_noise=0.3,
         disturb_blur=1.0,
         # Below the assignment's 593 K parameters. It reads through noise and blur, so that its gradients are strokes.
-        classifier=dict(
+        classifier=DIGIT_READER
+        | dict(
             net="DigitNet",
             net_settings=by_preset(
                 tiny={"widths": [8, 16, 16], "hidden": 32},
@@ -152,22 +186,13 @@ CVAE_MNIST = Experiment(
             ),
             seed=0,
             epochs=by_preset(tiny=4, quick=4, full=20),
-            batch_size=by_preset(tiny=32, quick=512, full=512),
             learning_rate=by_preset(tiny=0.1, quick=0.3, full=0.3),
-            momentum=0.9,
-            weight_decay=5e-4,
-            shift_rate=1.0,
-            smoothing=0.1,
-            translate=by_preset(tiny=0, quick=2, full=2),
-            flip=False,
-            rotate=by_preset(tiny=0.0, quick=10.0, full=10.0),
-            scale=by_preset(tiny=0.0, quick=0.1, full=0.1),
             shear=by_preset(tiny=0.0, quick=0.0, full=0.15),
             noise=by_preset(tiny=0.0, quick=0.3, full=0.3),
-            blur=by_preset(tiny=0.0, quick=0.3, full=0.3),
         ),
         # Another architecture and another seed: what fools the frozen CNN has no reason to fool it.
-        judge=dict(
+        judge=DIGIT_READER
+        | dict(
             net="DigitJudge",
             net_settings=by_preset(
                 tiny={"widths": [8, 16], "hidden": 32},
@@ -176,22 +201,11 @@ CVAE_MNIST = Experiment(
             ),
             seed=101,
             epochs=by_preset(tiny=4, quick=3, full=16),
-            batch_size=by_preset(tiny=32, quick=512, full=512),
             learning_rate=by_preset(tiny=0.05, quick=0.2, full=0.2),
-            momentum=0.9,
-            weight_decay=5e-4,
-            shift_rate=1.0,
-            smoothing=0.1,
-            translate=by_preset(tiny=0, quick=2, full=2),
-            flip=False,
-            rotate=by_preset(tiny=0.0, quick=10.0, full=10.0),
-            scale=by_preset(tiny=0.0, quick=0.1, full=0.1),
-            shear=0.0,
-            noise=by_preset(tiny=0.0, quick=0.2, full=0.2),
-            blur=by_preset(tiny=0.0, quick=0.3, full=0.3),
         ),
         # Another architecture still: two that must agree are harder to please than one.
-        second_judge=dict(
+        second_judge=DIGIT_READER
+        | dict(
             net="ObjectJudge",
             net_settings=by_preset(
                 tiny={"widths": [8, 16], "depth": 1, "halve": True},
@@ -200,19 +214,7 @@ CVAE_MNIST = Experiment(
             ),
             seed=202,
             epochs=by_preset(tiny=8, quick=3, full=10),
-            batch_size=by_preset(tiny=32, quick=512, full=512),
             learning_rate=by_preset(tiny=0.05, quick=0.1, full=0.1),
-            momentum=0.9,
-            weight_decay=5e-4,
-            shift_rate=1.0,
-            smoothing=0.1,
-            translate=by_preset(tiny=0, quick=2, full=2),
-            flip=False,
-            rotate=by_preset(tiny=0.0, quick=10.0, full=10.0),
-            scale=by_preset(tiny=0.0, quick=0.1, full=0.1),
-            shear=0.0,
-            noise=by_preset(tiny=0.0, quick=0.2, full=0.2),
-            blur=by_preset(tiny=0.0, quick=0.3, full=0.3),
         ),
     ),
     tradeoff=dict(
@@ -267,7 +269,8 @@ CVAE_CIFAR10 = Experiment(
         disturb_noise=0.1,
         disturb_blur=1.0,
         # After airbench94 (Jordan 2024), below the assignment's 2.0 M parameters.
-        classifier=dict(
+        classifier=OBJECT_READER
+        | dict(
             net="ObjectNet",
             net_settings=by_preset(
                 tiny={"widths": [8, 16, 16]}, quick={"widths": [32, 64, 128]}, full={"widths": [64, 256, 256]}
@@ -281,14 +284,11 @@ CVAE_CIFAR10 = Experiment(
             shift_rate=by_preset(tiny=1.0, quick=64.0, full=64.0),
             smoothing=by_preset(tiny=0.1, quick=0.2, full=0.2),
             translate=by_preset(tiny=0, quick=2, full=2),
-            flip=by_preset(tiny=False, quick=True, full=True),
-            rotate=0.0,
-            scale=0.0,
-            shear=0.0,
             noise=by_preset(tiny=0.0, quick=0.2, full=0.0),
             blur=by_preset(tiny=0.0, quick=0.3, full=0.0),
         ),
-        judge=dict(
+        judge=OBJECT_READER
+        | dict(
             net="ObjectJudge",
             net_settings=by_preset(
                 tiny={"widths": [16, 16], "depth": 1, "halve": True},
@@ -297,21 +297,9 @@ CVAE_CIFAR10 = Experiment(
             ),
             seed=101,
             epochs=by_preset(tiny=12, quick=8, full=18),
-            batch_size=by_preset(tiny=32, quick=250, full=256),
-            learning_rate=by_preset(tiny=0.05, quick=0.1, full=0.1),
-            momentum=0.9,
-            weight_decay=5e-4,
-            shift_rate=1.0,
-            smoothing=0.1,
-            translate=by_preset(tiny=0, quick=2, full=4),
-            flip=by_preset(tiny=False, quick=True, full=True),
-            rotate=0.0,
-            scale=0.0,
-            shear=0.0,
-            noise=by_preset(tiny=0.0, quick=0.1, full=0.0),
-            blur=by_preset(tiny=0.0, quick=0.2, full=0.0),
         ),
-        second_judge=dict(
+        second_judge=OBJECT_READER
+        | dict(
             net="DenseJudge",
             net_settings=by_preset(
                 tiny={"stem": [8], "growth": [8, 8], "widths": [16, 16], "depth": 2},
@@ -320,19 +308,6 @@ CVAE_CIFAR10 = Experiment(
             ),
             seed=202,
             epochs=by_preset(tiny=12, quick=8, full=20),
-            batch_size=by_preset(tiny=32, quick=250, full=256),
-            learning_rate=by_preset(tiny=0.05, quick=0.1, full=0.1),
-            momentum=0.9,
-            weight_decay=5e-4,
-            shift_rate=1.0,
-            smoothing=0.1,
-            translate=by_preset(tiny=0, quick=2, full=4),
-            flip=by_preset(tiny=False, quick=True, full=True),
-            rotate=0.0,
-            scale=0.0,
-            shear=0.0,
-            noise=by_preset(tiny=0.0, quick=0.1, full=0.0),
-            blur=by_preset(tiny=0.0, quick=0.2, full=0.0),
         ),
     ),
     tradeoff=dict(
