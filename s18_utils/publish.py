@@ -102,10 +102,7 @@ def train_published(name: str, preset: str, folder: Path | None = None, **change
     """The published record of an experiment, or in a `folder` of a variant of it, trained if there is none of this
     preset or one of fewer seeds."""
     folder, seeds = folder or published_folder(name, preset), SEEDS[get_experiment(name).family]
-    record = training.train_or_load(name, preset, seeds=seeds, out=folder, **changes)
-    if record.metrics["interrupted"]:
-        raise KeyboardInterrupt(f"Interrupted while training {name}: run this again to go on.")
-    return record
+    return training.train_whole(name, preset, seeds=seeds, out=folder, **changes)
 
 
 def release_weights(record: Record) -> None:
@@ -123,7 +120,7 @@ def release_weights(record: Record) -> None:
     shutil.move(weights, records.RELEASED / name)  # only now: a record always knows where its weights are
     sums = [records.read_json(each) for each in sorted(records.PUBLISHED.glob("**/weights.json"))]
     lines = [f"{each['sha256']}  {each['file']}\n" for each in sums]
-    (records.RELEASED / "SHA256SUMS").write_text("".join(lines))
+    write_text(records.RELEASED / "SHA256SUMS", "".join(lines))
 
 
 def publish_tradeoff(name: str, preset: str) -> None:

@@ -138,8 +138,9 @@ def train_or_load(
         raise InputError(
             f"{folder} holds a record of preset {there.preset}: choose another folder, or retrain to replace it"
         )
+    where = {"source": source, "out": out, "devices": devices, "nodes": nodes, "strategy": strategy}
     networks = {
-        role: train_network(network_name(spec, role), preset, source, out, own, hardware)
+        role: train_whole(network_name(spec, role), preset, **where, **own)
         for role, own in network_changes(spec, changes)
     }
     partial = folder.with_name(f".{folder.name}.training")
@@ -213,22 +214,11 @@ def build_batches(data: DataSet, settings: DataSettings, seed: int) -> StoreData
     )
 
 
-def train_network(
-    name: str, preset: str, source: str | None, out: str | Path | None, changes: dict[str, Any], hardware: Hardware
-) -> Record:
-    """The record of a network that a conditional VAE needs, trained first where there is none."""
-    record = train_or_load(
-        name,
-        preset,
-        source=source,
-        out=out,
-        devices=hardware.devices,
-        nodes=hardware.num_nodes,
-        strategy=hardware.strategy,
-        **changes,
-    )
+def train_whole(experiment: str, preset: str, **options: Any) -> Record:
+    """`train_or_load` for those who need the whole training: a KeyboardInterrupt where it was interrupted."""
+    record = train_or_load(experiment, preset, **options)
     if record.metrics["interrupted"]:
-        raise KeyboardInterrupt(f"Interrupted while training {name}: run this again to go on.")
+        raise KeyboardInterrupt(f"Interrupted while training {experiment}: run this again to go on.")
     return record
 
 

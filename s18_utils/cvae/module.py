@@ -259,30 +259,34 @@ class CVAEModule(L.LightningModule):
         nll = gaussian_nll(drawings[: len(images)], images, self.vae.log_sigma)
         terms = {"nll": nll.mean(), "kl": kl_divergence(mu, logvar).mean()}
         loss = terms["nll"] + h.kl_weight * terms["kl"]
-        if ramp * max(h.label_weight, h.feature_weight, h.adversarial_weight) > 0:
-            # Drawings and images are disturbed alike, so that one can be held against the other place by place.
+        if ramp * h.label_weight > 0:
+            # Drawings and images are disturbed alike, so that one can be held against the other.
             own, swapped, real = self.disturbance(torch.cat((*drawings.chunk(2), images), 1)).chunk(3, 1)
-            logits, maps = self.frozen.read(torch.cat((own, swapped)))
-            if h.label_cap or h.feature_weight > 0 or self.discriminator is not None:
-                with torch.no_grad():
-                    real_logits, real_maps = self.frozen.read(real)
-            losses = label_loss(logits, drawn_under)
+            losses = label_loss(self.frozen(torch.cat((own, swapped))), drawn_under)
             terms["label_true"], terms["label_swapped"] = (part.mean() for part in losses.chunk(2))
             if h.label_cap:
-                losses = losses.clamp_min(label_loss(real_logits, labels).mean())
+                with torch.no_grad():
+                    easiest = label_loss(self.frozen(real), labels).mean()
+                losses = losses.clamp_min(easiest)
             under_true, under_wrong = (part.mean() for part in losses.chunk(2))
             loss = loss + ramp * h.label_weight * (h.true_share * under_true + under_wrong)
+        # A discriminator moves, so that it is no measure of an epoch: validation is without it.
+        told_apart = self.discriminator is not None and self.training
+        if ramp > 0 and (h.feature_weight > 0 or told_apart):
+            maps = self.frozen.read(drawings)[1]  # undisturbed: what is faint must not hide in noise
+            with torch.no_grad():
+                real_maps = self.frozen.read(images)[1]
             if h.feature_weight > 0:
                 terms["features"] = feature_loss([each[: len(images)] for each in maps[1:]], real_maps[1:]).mean()
                 loss = loss + ramp * h.feature_weight * terms["features"]
-            if self.discriminator is not None:
+            if told_apart:
                 with held_fixed(self.discriminator):
                     terms["adversarial"] = generator_loss(self.discriminator(maps, drawn_under)).mean()
                 loss = loss + ramp * h.adversarial_weight * terms["adversarial"]
-                if self.training:  # no part of what is minimised: the discriminator's own loss, on its own parameters
-                    drawn_maps = [each.detach() for each in maps]
-                    scores = self.discriminator(real_maps, labels), self.discriminator(drawn_maps, drawn_under)
-                    terms["discriminator"] = discriminator_loss(*scores)
+                # No part of what is minimised: the discriminator's own loss, on its own parameters.
+                drawn_maps = [each.detach() for each in maps]
+                scores = self.discriminator(real_maps, labels), self.discriminator(drawn_maps, drawn_under)
+                terms["discriminator"] = discriminator_loss(*scores)
         return terms | {"loss": loss}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
