@@ -58,7 +58,12 @@ def uNetLightning(bilinear: bool, pool: bool, dice: bool, **settings: Any) -> UN
         dice: train on the Dice loss, else on cross-entropy.
         settings: other arguments of `UNetModule`, such as `width`.
     """
-    choices = {"down": "maxpool" if pool else "strided", "up": "bilinear" if bilinear else "transpose", "skip": True}
+    choices = {
+        "down": "maxpool" if pool else "strided",
+        "up": "bilinear" if bilinear else "transpose",
+        "skip": True,
+        "encoder": "scratch",
+    }
     choices |= {"loss": "dice" if dice else "ce", "width": 64, "learning_rate": 1e-3, "weight_decay": 1e-2}
     choices |= {"classes": ("pet", "background", "border"), "channels": 3}
     return UNetModule(**choices | settings)

@@ -47,6 +47,7 @@ UNET = dict(
     size=by_preset(tiny=48, quick=96, full=128),  # 128 is the assignment's
     limit=by_preset(tiny=48, quick=None, full=None),
     scored_on="test",
+    encoder="scratch",
     skip=True,
     width=by_preset(tiny=8, quick=16, full=64),  # 64 is the paper's and the assignment's
     seed=0,

@@ -13,6 +13,7 @@ import nbformat
 import s18_utils.cvae.tradeoff
 import s18_utils.unet.effects
 import s18_utils.unet.figures
+import s18_utils.unet.references
 from s18_utils import notebooks, records, training
 from s18_utils.data.dataset import READERS
 from s18_utils.data.sources import locate_data
@@ -23,6 +24,7 @@ from s18_utils.report.progress import display_message
 from s18_utils.report.readme import write_results
 from s18_utils.report.values import fill_values, look_up_value
 from s18_utils.runs import replace_folder, save_figures
+from s18_utils.settings import describe_changes
 
 LARGEST = 30_000_000  # bytes of weights that the repository still keeps itself
 SEEDS = {"unet": 3, "cvae": 1, "classifier": 1}
@@ -64,8 +66,9 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
                 release_weights(record)
             if spec.tradeoff:
                 publish_tradeoff(name, preset)
-        if preset != "full" and not only:  # twelve more trainings of minutes, not of hours
+        if preset != "full" and not only:  # fourteen more trainings of minutes, not of hours
             publish_combinations(preset)
+            publish_references(preset)
         compare_unets(preset)
         readme = notebooks.NOTEBOOKS.parent / "README.md"
         write_text(readme, write_results(readme.read_text(encoding="utf-8")))
@@ -98,11 +101,11 @@ def published_folder(name: str, preset: str) -> Path:
     return records.PUBLISHED
 
 
-def train_published(name: str, preset: str, folder: Path | None = None, **changes: Any) -> Record:
+def train_published(name: str, preset: str, folder: Path | None = None, **options: Any) -> Record:
     """The published record of an experiment, or in a `folder` of a variant of it, trained if there is none of this
     preset or one of fewer seeds."""
-    folder, seeds = folder or published_folder(name, preset), SEEDS[get_experiment(name).family]
-    return training.train_whole(name, preset, seeds=seeds, out=folder, **changes)
+    options = {"seeds": SEEDS[get_experiment(name).family]} | options
+    return training.train_whole(name, preset, out=folder or published_folder(name, preset), **options)
 
 
 def release_weights(record: Record) -> None:
@@ -138,6 +141,15 @@ def publish_combinations(preset: str) -> None:
         train_published(name, preset, folder, **changes)
     combinations = s18_utils.unet.effects.find_combinations()
     save_figures(folder, {"effects": s18_utils.unet.effects.draw_effects(combinations)})
+
+
+def publish_references(preset: str) -> None:
+    """Trains the networks that the UNets are held against, with one seed; without a package that one needs, not it."""
+    for name, changes in s18_utils.unet.references.VARIANTS:
+        try:
+            train_published(name, preset, records.PUBLISHED / s18_utils.unet.references.FOLDER, seeds=1, **changes)
+        except InputError as error:
+            display_message(f"{name} with {describe_changes(changes)} is left out: {error}", warning=True)
 
 
 def redraw(record: Record) -> None:

@@ -66,6 +66,7 @@ class ClassifierSettings(DataSettings, NetworkSettings):
 class UNetSettings(DataSettings):
     """A UNet."""
 
+    encoder: Literal["scratch", "efficientnet-lite0"]  # the latter has seen ImageNet, and has its own width and skips
     down: Literal["maxpool", "strided"]
     up: Literal["transpose", "bilinear"]
     skip: bool  # the skip connections; without them the decoder sees zeros in their place

@@ -15,6 +15,7 @@ from s18_utils.data.store import Batch
 from s18_utils.errors import InputError, check_choice
 from s18_utils.unet.losses import DiceLoss, build_loss
 from s18_utils.unet.model import DOWN, STRIDE, UP, UNet
+from s18_utils.unet.pretrained import PretrainedUNet
 
 
 class Scores(nn.Module):
@@ -81,6 +82,7 @@ class UNetModule(L.LightningModule):
     """A UNet with its loss, scores and optimiser: AdamW under a one-cycle schedule (Smith & Topin 2018).
 
     Args:
+        encoder: `scratch`, or `efficientnet-lite0` for a `PretrainedUNet`, which the next four don't concern.
         down, up, skip, width: as for `UNet`.
         loss: `ce` or `dice`.
         learning_rate: the peak of the schedule.
@@ -93,6 +95,7 @@ class UNetModule(L.LightningModule):
 
     def __init__(
         self,
+        encoder: str,
         down: str,
         up: str,
         skip: bool,
@@ -112,9 +115,14 @@ class UNetModule(L.LightningModule):
                 "a UNet needs a channel or more, two classes or more and an even width, "
                 f"not {channels}, {len(classes)} and {width}: change what does not fit"
             )
+        if encoder != "scratch" and channels != 3:
+            raise InputError(f"the pretrained encoder reads three colours, not {channels}: use encoder='scratch'")
         self.save_hyperparameters()
         self.classes, self.channels = tuple(classes), channels
-        self.unet = UNet(down, up, in_channels=channels, classes=len(classes), width=width, skip=skip)
+        if encoder == "scratch":
+            self.unet = UNet(down, up, in_channels=channels, classes=len(classes), width=width, skip=skip)
+        else:
+            self.unet = PretrainedUNet(classes=len(classes))
         self.loss = build_loss(loss)
         self.scores = Scores(classes)
         self.test_results: dict = {}

@@ -1,4 +1,5 @@
-"""What a score is worth: predictions that need no network, scored on the same split in the same way."""
+"""What a score is worth: predictions that need no network, and networks with less and with more than ours, as a floor
+and a ceiling, scored on the same split in the same way."""
 
 from collections.abc import Callable
 
@@ -9,10 +10,17 @@ from torch import Tensor
 from s18_utils.data.batches import StoreData
 from s18_utils.data.store import to_floats
 from s18_utils.device import autocast
+from s18_utils.records import PUBLISHED, read_record
 from s18_utils.report.table import Table
 from s18_utils.unet.module import Scores
 from s18_utils.unet.overlay import BACKGROUND
 
+# Variants that are held against the network they vary, and the folder of their records.
+VARIANTS = (
+    ("unet-strided-upsample-dice", {"skip": False}),
+    ("unet-strided-upsample-dice", {"encoder": "efficientnet-lite0", "learning_rate": 1e-3}),
+)
+FOLDER = "unet-references"
 THUMBNAIL = 16  # side in pixels at which images are compared to find the nearest
 
 
@@ -65,6 +73,12 @@ def score_masks(data: StoreData, predict: Callable[[Tensor], Tensor]) -> dict:
             batch = to_floats(data.test.__getitems__(rows.tolist()))
             scores.update_masks(predict(batch["image"]), batch["mask"])
     return scores.compute_masks()
+
+
+def find_variants(preset: str) -> dict[str, dict]:
+    """Test scores of the published records in `VARIANTS` at a preset, by what differs."""
+    found = [read_record(path) for path in sorted((PUBLISHED / FOLDER).glob("*/"))]
+    return {record.label(): record.test for record in found if record and record.preset == preset}
 
 
 def tabulate_references(references: dict[str, dict]) -> Table:

@@ -14,9 +14,9 @@ from s18_utils.unet.module import UNetModule
 
 CLASSES = ("pet", "background", "border")
 SETTINGS = {
-    "data": "pets", "source": "synthetic", "size": 32, "limit": None, "scored_on": "test", "down": "maxpool",
-    "up": "transpose", "skip": True, "loss": "ce", "width": 4, "seed": 0, "epochs": 2, "half_size_epochs": 0,
-    "batch_size": 4, "learning_rate": 1e-3, "weight_decay": 1e-2, "rotate": 0.0, "zoom": 0.0,
+    "data": "pets", "source": "synthetic", "size": 32, "limit": None, "scored_on": "test", "encoder": "scratch",
+    "down": "maxpool", "up": "transpose", "skip": True, "loss": "ce", "width": 4, "seed": 0, "epochs": 2,
+    "half_size_epochs": 0, "batch_size": 4, "learning_rate": 1e-3, "weight_decay": 1e-2, "rotate": 0.0, "zoom": 0.0,
     "shift": 0.0, "colour": 0.0,
 }  # fmt: skip
 
@@ -28,7 +28,7 @@ def build_unet(down: str = "maxpool", up: str = "transpose", **changes) -> UNet:
 def build_module(**changes) -> UNetModule:
     """A small untrained network in evaluation mode, always the same."""
     torch.manual_seed(0)
-    names = ("down", "up", "skip", "loss", "width", "learning_rate", "weight_decay")
+    names = ("encoder", "down", "up", "skip", "loss", "width", "learning_rate", "weight_decay")
     settings = {name: SETTINGS[name] for name in names} | {"classes": CLASSES, "channels": 3}
     return UNetModule(**settings | changes).eval()
 
