@@ -7,20 +7,30 @@ from s18_utils.records import Record, family_names
 from s18_utils.report.table import Table
 from s18_utils.report.tables import compare_records, describe_series
 from s18_utils.report.values import fill_values, find_published, look_up_value
+from s18_utils.unet.effects import find_combinations, tabulate_effects
 
-FAMILIES = ("unet", "cvae")
+PARTS = ("unet", "effects", "cvae")
 
 
 def write_results(text: str) -> str:
-    """A Markdown text with the current results of each family between their marks, which must be there."""
-    for family in FAMILIES:
-        start, end = f"<!-- results {family}: written by python -m s18_utils readme -->\n", "\n<!-- end of results -->"
+    """A Markdown text with the current results of each part between their marks, which must be there."""
+    for part in PARTS:
+        start, end = f"<!-- results {part}: written by python -m s18_utils readme -->\n", "\n<!-- end of results -->"
         if start not in text or end not in text.split(start)[1]:
-            raise InputError(f"the file has no marks for the results of {family}: put back the README's own")
+            raise InputError(f"the file has no marks for the results of {part}: put back the README's own")
         before, rest = text.split(start, maxsplit=1)
-        kept = [record for name in family_names(family) if (record := find_published(name))]
-        text = before + start + summarise_records(kept) + end + rest.split(end, maxsplit=1)[1]
+        text = before + start + summarise(part) + end + rest.split(end, maxsplit=1)[1]
     return fill_values(text, look_up_value)
+
+
+def summarise(part: str) -> str:
+    """The results of a family, or the effects of the UNets' choices, in Markdown."""
+    if part == "effects":
+        try:
+            return tabulate_effects(find_combinations()).markdown()
+        except InputError as error:
+            return f"Not all combinations are published yet: {error}."
+    return summarise_records([record for name in family_names(part) if (record := find_published(name))])
 
 
 def summarise_records(kept: Sequence[Record]) -> str:

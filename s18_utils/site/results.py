@@ -16,6 +16,7 @@ from s18_utils.report.tables import compare_records, describe_series, list_score
 from s18_utils.runs import flatten
 from s18_utils.site.generator import REPOSITORY
 from s18_utils.site.sources import CAPTIONS, png_width
+from s18_utils.unet.effects import FOLDER, find_combinations, tabulate_effects
 
 TITLES = {"unet": "UNets on Oxford-IIIT Pet", "cvae": "Conditional VAEs", "classifier": "Frozen CNNs and judges"}
 
@@ -50,9 +51,21 @@ def write_results(sources: Path, published: list[Record]) -> list[str]:
         parts += [f"## {title}", Table(table.header, rows).markdown(), *describe_series(kept)]
         prefix = {"unet": "unets_", "cvae": "cvaes_"}.get(family)
         parts += show_pictures(sources, sorted(records.PUBLISHED.glob(f"{prefix}*.png"))) if prefix else []
+        parts += show_effects(sources) if family == "unet" else []
         parts += [part for record in kept if family == "cvae" for part in show_tradeoff(sources, record)]
     (sources / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return list(names.values())
+
+
+def show_effects(sources: Path) -> list[str]:
+    """All eight combinations of the UNets' choices and what each choice changes; nothing where some are missing."""
+    try:
+        eight = find_combinations()
+        tables = [compare_records(eight).markdown(), tabulate_effects(eight).markdown()]
+    except (InputError, KeyError, TypeError):
+        return []
+    pictures = show_pictures(sources, sorted((records.PUBLISHED / FOLDER).glob("*.png")))
+    return ["### All eight combinations, and what each choice changes", tables[0], *pictures, tables[1]]
 
 
 def show_tradeoff(sources: Path, record: Record) -> list[str]:

@@ -24,9 +24,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+import s18_utils.records
 from s18_utils.errors import InputError
 from s18_utils.experiments import PRESETS
-from s18_utils.records import PUBLISHED, Record, family_names, read_record
+from s18_utils.records import Record, family_names, read_record
 from s18_utils.report.style import BLUE, GREY, new_figure, style_lines
 from s18_utils.report.table import Table
 
@@ -80,16 +81,17 @@ class Effect:
         return self.low > 0 or self.high < 0
 
 
-def find_combinations(folder: Path = PUBLISHED) -> list[Record]:
+def find_combinations(folder: Path | None = None) -> list[Record]:
     """The records of the eight combinations, or as many as there are, at the preset of which there are the most.
 
     Args:
-        folder: holds those of the four experiments, and in `unet-effects` their variants.
+        folder: holds those of the four experiments, and in `unet-effects` their variants; by default the published.
     """
+    folder = folder or s18_utils.records.PUBLISHED
     names = family_names("unet")
     paths = [each / name for each in (folder, *(folder / preset for preset in PRESETS)) for name in names]
     found: dict[str, dict] = {}
-    for path in [*paths, *folder.glob("unet-effects/*/")]:
+    for path in [*paths, *folder.glob(f"{FOLDER}/*/")]:
         record = read_record(path)
         if record and set(record.changes) <= set(FACTORS):
             cell = tuple(getattr(record.settings, name) for name in FACTORS)

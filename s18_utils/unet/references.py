@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from s18_utils import records
 from s18_utils.data.batches import StoreData
 from s18_utils.data.store import to_floats
 from s18_utils.device import autocast
-from s18_utils.records import PUBLISHED, read_record
 from s18_utils.report.table import Table
 from s18_utils.unet.module import Scores
 from s18_utils.unet.overlay import BACKGROUND
@@ -77,7 +77,7 @@ def score_masks(data: StoreData, predict: Callable[[Tensor], Tensor]) -> dict:
 
 def find_variants(preset: str) -> dict[str, dict]:
     """Test scores of the published records in `VARIANTS` at a preset, by what differs."""
-    found = [read_record(path) for path in sorted((PUBLISHED / FOLDER).glob("*/"))]
+    found = [records.read_record(path) for path in sorted((records.PUBLISHED / FOLDER).glob("*/"))]
     return {record.label(): record.test for record in found if record and record.preset == preset}
 
 
