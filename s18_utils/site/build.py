@@ -11,7 +11,7 @@ from s18_utils.experiments import EXPERIMENTS, PRESETS
 from s18_utils.play.page import BODY, FOLDERS, write_players
 from s18_utils.records import Record
 from s18_utils.report.progress import display_message
-from s18_utils.report.readme import FAMILIES, summarise_records
+from s18_utils.report.readme import summarise_records
 from s18_utils.site.generator import find_katex, render_pages
 from s18_utils.site.results import TITLES, list_published, show_pictures, write_results
 from s18_utils.site.sources import require_notebooks, write_docs, write_notebook
@@ -141,7 +141,7 @@ def write_index(sources: Path, contents: dict[str, list[str]], published: list[R
     ]
     pictures = [path for name in FIRST_PICTURES if (path := records.PUBLISHED / name).is_file()]
     parts += show_pictures(sources, pictures[:1]) + ["## Notebooks", "\n".join(links)]
-    for family in FAMILIES:
+    for family in ("unet", "cvae"):
         largest = {}  # of each experiment the record of the largest preset
         for record in sorted(published, key=lambda record: PRESETS.index(record.preset)):
             if record.family == family and record.folder.name in EXPERIMENTS:
