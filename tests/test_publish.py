@@ -13,7 +13,7 @@ from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.publish import SEEDS, publish
 from s18_utils.records import read_record
-from s18_utils.report.readme import PARTS, write_results
+from s18_utils.report.readme import SECTIONS, write_results
 
 NAME, DICE = "unet-maxpool-transpose-bce", "unet-maxpool-transpose-dice"
 
@@ -24,7 +24,7 @@ def repository(small, tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "repository"
     (folder / "notebooks").mkdir(parents=True)
     marks = "<!-- results {}: written by python -m s18_utils readme -->\nold\n<!-- end of results -->\n"
-    (folder / "README.md").write_text("".join(marks.format(family) for family in PARTS))
+    (folder / "README.md").write_text("".join(marks.format(family) for family in SECTIONS))
     for name in (NAME, DICE):
         cell = nbformat.v4.new_code_cell(
             "import os\nprint(os.environ['S18_PRESET'], os.listdir(os.environ['S18_RUNS']))"

@@ -9,12 +9,12 @@ from s18_utils.report.tables import compare_records, describe_series
 from s18_utils.report.values import fill_values, find_published, look_up_value
 from s18_utils.unet.effects import find_combinations, tabulate_effects
 
-PARTS = ("unet", "effects", "cvae")
+SECTIONS = ("unet", "effects", "cvae")
 
 
 def write_results(text: str) -> str:
     """A Markdown text with the current results of each part between their marks, which must be there."""
-    for part in PARTS:
+    for part in SECTIONS:
         start, end = f"<!-- results {part}: written by python -m s18_utils readme -->\n", "\n<!-- end of results -->"
         if start not in text or end not in text.split(start)[1]:
             raise InputError(f"the file has no marks for the results of {part}: put back the README's own")

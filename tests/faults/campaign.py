@@ -36,7 +36,7 @@ from s18_utils.data.dataset import open_data
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import Record, read_record
-from s18_utils.report.readme import PARTS
+from s18_utils.report.readme import SECTIONS
 from s18_utils.report.table import Table
 from s18_utils.runs import start_folder, write_record
 from s18_utils.training import train_or_load
@@ -203,7 +203,7 @@ def kill_publishing(place: Path, count: int) -> Outcome:
     root, log, outcome = place / "repository", place / "log", Outcome()
     (root / "notebooks").mkdir(parents=True)
     marks = "<!-- results {}: written by python -m s18_utils readme -->\nold\n<!-- end of results -->\n"
-    (root / "README.md").write_text("".join(marks.format(family) for family in PARTS))
+    (root / "README.md").write_text("".join(marks.format(family) for family in SECTIONS))
     cells = [nbformat.v4.new_code_cell("1 + 1")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), root / "notebooks" / f"{EXPERIMENTS[NAME].notebook}.ipynb")
     publish.SEEDS = dict.fromkeys(publish.SEEDS, 1)
