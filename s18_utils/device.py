@@ -54,8 +54,11 @@ def describe_device(processes: int = 1) -> str:
     one = device()
     if one.type == "cuda":
         name = torch.cuda.get_device_name(one)
+    elif one.type == "mps":
+        name = "Apple GPU"
     else:
-        name = "Apple GPU" if one.type == "mps" else f"CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        name = f"CPU, {threads} thread{'s' * (threads > 1)}"
     return name if processes == 1 else f"{processes} × {name}"
 
 
