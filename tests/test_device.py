@@ -75,4 +75,6 @@ def test_lightning_follows(gpu, monkeypatch):
     monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: True)  # by itself it would take the GPU
     gpu(RuntimeError("CUDA error: unspecified launch failure"))
     assert build_trainer(1, [], Hardware(), progress=False).strategy.root_device == torch.device("cpu")
-    assert describe_device() == f"CPU, {torch.get_num_threads()} threads"
+    for threads, words in ((1, "CPU, 1 thread"), (3, "CPU, 3 threads")):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert describe_device() == words
