@@ -14,7 +14,7 @@ Every network takes images, float (N, channels, size, size) in [0, 1], and retur
 close together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -37,18 +37,17 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features_of(images))
 
-    def read(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits, and what a discriminator reads: maps (N, C, H, W) of several depths; none where there are none."""
-        return self(images), []
+    def maps_of(self, images: Tensor) -> Iterator[Tensor]:
+        """Maps (N, C, H, W) of one depth after another, the images as they are read first; none by default."""
+        return iter(())
 
 
-def stages_of(layers: nn.Sequential, length: int, x: Tensor) -> list[Tensor]:
-    """What comes out after each `length` layers."""
-    maps = []
+def stages_of(layers: nn.Sequential, length: int, x: Tensor) -> Iterator[Tensor]:
+    """`x`, then what comes out after each `length` layers."""
+    yield x
     for start in range(0, len(layers), length):
         x = layers[start : start + length](x)
-        maps.append(x)
-    return maps
+        yield x
 
 
 class DigitNet(Classifier):
@@ -74,10 +73,8 @@ class DigitNet(Classifier):
     def forward(self, images: Tensor) -> Tensor:
         return self.head[-1](self.features_of(images))
 
-    def read(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        images = 4 * images - 0.5
-        maps = stages_of(self.features, 4, images)
-        return self.head(maps[-1].flatten(1)), [images, *maps]
+    def maps_of(self, images: Tensor) -> Iterator[Tensor]:
+        return stages_of(self.features, 4, 4 * images - 0.5)
 
 
 class DigitJudge(Classifier):
@@ -165,10 +162,8 @@ class ObjectNet(Classifier):
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features_of(images)) * self.scale
 
-    def read(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        whitened = F.gelu(self.whitening(self.normalise(images)))
-        maps = stages_of(self.features, 7, whitened)
-        return self.head(maps[-1].amax((2, 3))) * self.scale, [whitened, *maps]
+    def maps_of(self, images: Tensor) -> Iterator[Tensor]:
+        return stages_of(self.features, 7, F.gelu(self.whitening(self.normalise(images))))
 
 
 class PreActivation(nn.Module):

@@ -2,10 +2,11 @@
 
 A likelihood asks for the mean of what an image could be and a label loss for what is easiest to read; neither asks for
 drawings as real and as varied as images are. A discriminator does (Goodfellow et al. 2014, arXiv:1406.2661), and here
-it reads what the frozen CNN makes of an image at every depth, not the image itself: with features that know what
-counts, it has something to say after a few hundred steps (Sauer et al. 2021, "Projected GANs Converge Faster",
-arXiv:2111.01007). The label comes in as a projection (Miyato & Koyama 2018, arXiv:1802.05637), spectral normalisation
-keeps the gradient of every layer in bounds (Miyato et al. 2018, arXiv:1802.05957), and the losses are hinges.
+it reads what the frozen CNN makes of an image, not the image itself: with features that know what counts, it has
+something to say after a few hundred steps (Sauer et al. 2021, "Projected GANs Converge Faster", arXiv:2111.01007). Of
+the frozen CNN's maps it reads the first alone, since the later ones have dropped how images of a class differ. The
+label comes in as a projection (Miyato & Koyama 2018, arXiv:1802.05637), spectral normalisation keeps the gradient of
+every layer in bounds (Miyato et al. 2018, arXiv:1802.05957), and the losses are hinges.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+DEPTHS = 2  # the image as the frozen CNN reads it, and the first maps that it makes of it
 COARSEST = 4  # maps are halved down to about this size
 
 
@@ -37,7 +39,7 @@ class Head(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A `Head` for each of the frozen CNN's depths, (channels, size) in `depths`; scores (N, depths), high for real."""
+    """A `Head` for each map, (channels, size) in `depths`; scores (N, depths), high for real images."""
 
     def __init__(self, depths: Sequence[tuple[int, int]], width: int, classes: int) -> None:
         super().__init__()

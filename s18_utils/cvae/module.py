@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import lightning as L
 import torch
@@ -18,7 +19,7 @@ from s18_utils.cvae.checks import (
     check_widths,
 )
 from s18_utils.cvae.classifiers import build_classifier, freeze
-from s18_utils.cvae.discriminator import Discriminator, discriminator_loss, generator_loss
+from s18_utils.cvae.discriminator import DEPTHS, Discriminator, discriminator_loss, generator_loss
 from s18_utils.cvae.losses import feature_loss, gaussian_nll, kl_divergence, label_loss, mismatched_labels
 from s18_utils.cvae.networks import ConditionalVAE, LatentAugmentation
 from s18_utils.data.augmentation import gaussian_blur
@@ -160,7 +161,7 @@ class CVAEModule(L.LightningModule):
         self.discriminator = None
         if adversarial_weight > 0:
             with torch.no_grad():
-                _, maps = self.frozen.read(torch.zeros(1, channels, size, size))
+                maps = list(islice(self.frozen.maps_of(torch.zeros(1, channels, size, size)), DEPTHS))
             if not maps:
                 raise InputError(
                     f"{classifier.net} shows a discriminator nothing to read: use DigitNet or ObjectNet as the frozen "
@@ -270,24 +271,25 @@ class CVAEModule(L.LightningModule):
                 losses = losses.clamp_min(easiest)
             under_true, under_wrong = (part.mean() for part in losses.chunk(2))
             loss = loss + ramp * h.label_weight * (h.true_share * under_true + under_wrong)
-        # A discriminator moves, so that it is no measure of an epoch: validation is without it.
-        told_apart = self.discriminator is not None and self.training
-        if ramp > 0 and (h.feature_weight > 0 or told_apart):
-            maps = self.frozen.read(drawings)[1]  # undisturbed: what is faint must not hide in noise
+        if ramp * h.feature_weight > 0:
             with torch.no_grad():
-                real_maps = self.frozen.read(images)[1]
-            if h.feature_weight > 0:
-                terms["features"] = feature_loss([each[: len(images)] for each in maps[1:]], real_maps[1:]).mean()
-                loss = loss + ramp * h.feature_weight * terms["features"]
-            if told_apart:
-                with held_fixed(self.discriminator):
-                    terms["adversarial"] = generator_loss(self.discriminator(maps, drawn_under)).mean()
-                loss = loss + ramp * h.adversarial_weight * terms["adversarial"]
-                # No part of what is minimised: the discriminator's own loss, on its own parameters.
-                drawn_maps = [each.detach() for each in maps]
-                scores = self.discriminator(real_maps, labels), self.discriminator(drawn_maps, drawn_under)
-                terms["discriminator"] = discriminator_loss(*scores)
+                real_maps = list(self.frozen.maps_of(images))[1:]
+            own_maps = list(self.frozen.maps_of(drawings[: len(images)]))[1:]
+            terms["features"] = feature_loss(own_maps, real_maps).mean()
+            loss = loss + ramp * h.feature_weight * terms["features"]
+        if ramp > 0 and self.discriminator is not None and self.training:
+            # Undisturbed, so that nothing faint can hide; not in validation, as what moves is no measure of an epoch.
+            with held_fixed(self.discriminator):
+                terms["adversarial"] = generator_loss(self.discriminate(drawings, drawn_under)).mean()
+            loss = loss + ramp * h.adversarial_weight * terms["adversarial"]
+            # No part of what is minimised: the discriminator's own loss, on its own parameters.
+            scores = self.discriminate(images, labels), self.discriminate(drawings.detach(), drawn_under)
+            terms["discriminator"] = discriminator_loss(*scores)
         return terms | {"loss": loss}
+
+    def discriminate(self, images: Tensor, labels: Tensor) -> Tensor:
+        """How real images (N, C, S, S) are as such of their labels (N,): (N, depths)."""
+        return self.discriminator(list(islice(self.frozen.maps_of(images), DEPTHS)), labels)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         ramp = self.ramp_at(self.global_step / int(self.trainer.estimated_stepping_batches))

@@ -36,14 +36,15 @@ def test_hinges_by_hand():
     ("DigitNet", {"widths": [4, 8, 8], "hidden": 16}, 1, 28),
     ("ObjectNet", {"widths": [8, 16, 16]}, 3, 32),
 ])  # fmt: skip
-def test_maps_of_every_depth_go_with_the_same_logits(net, settings, channels, size):
+def test_a_frozen_network_shows_its_maps_one_depth_after_another(net, settings, channels, size):
     frozen = build_classifier(net, settings, classes=10, channels=channels, size=size).eval()
     images = torch.rand(4, channels, size, size)
-    logits, maps = frozen.read(images)
-    torch.testing.assert_close(logits, frozen(images))
+    maps = list(frozen.maps_of(images))
     assert len(maps) == 4
+    last = maps[-1].amax((2, 3)) if net == "ObjectNet" else frozen.head[:-1](maps[-1].flatten(1))
+    torch.testing.assert_close(last, frozen.features_of(images))
     discriminator = Discriminator([(each.shape[1], each.shape[2]) for each in maps], 8, 10)
-    assert discriminator(maps, torch.arange(4)).shape[0] == 4
+    assert discriminator(maps, torch.arange(4)).shape == (4, 4)
 
 
 def test_it_learns_what_is_real_and_of_which_label():
@@ -94,8 +95,8 @@ def test_features_are_held_against_the_image_itself_and_not_against_what_it_is_s
     images, labels = examples()
     terms = module.terms(images, labels)
     own = module.reconstruct(images, labels)
-    (_, drawn), (_, real) = module.frozen.read(own), module.frozen.read(images)
-    torch.testing.assert_close(terms["features"], feature_loss(drawn[1:], real[1:]).mean())
+    drawn, real = (list(module.frozen.maps_of(pictures))[1:] for pictures in (own, images))
+    torch.testing.assert_close(terms["features"], feature_loss(drawn, real).mean())
     torch.testing.assert_close(terms["loss"], terms["nll"] + terms["kl"] + 2 * terms["features"])
 
 
