@@ -7,7 +7,8 @@ A mark holds the name of a value, and what stands up to its end is replaced:
 A name is `RECORD: PATH FORMAT`. RECORD is that of an experiment or a variant, with `@quick` at the end for a preset of
 one's choice; `AFTER - BEFORE` is the difference of two. PATH leads through `metrics.json`, `9*data.test` is nine times
 that number. FORMAT is one of Python's, `.3f` if left out; with `±` after it the standard deviation over seeds is
-added where there is one, for a difference that which it would have between single runs.
+added where there is one, for a difference that which it would have between single runs. `effect up: iou border` is what
+a choice of the UNets changes in a score, with its 95 % interval.
 """
 
 import math
@@ -19,10 +20,12 @@ from s18_utils import records
 from s18_utils.errors import InputError
 from s18_utils.experiments import PRESETS
 from s18_utils.records import Record
+from s18_utils.unet.effects import FACTORS, estimate_effects, find_combinations
 
 START, END = "<!-- value ", "<!-- end -->"
 MARK = re.compile(r"<!-- value ([^>]+?) -->((?:(?!<!-- value ).)*?)<!-- end -->", re.DOTALL)
 NAME = re.compile(r"(?P<records>[^:]+): (?:(?P<times>\d+)\*)?(?P<path>[\w.]+)(?: (?P<form>[^\s±]+))?(?P<spread> ?±)?")
+EFFECT = re.compile(rf"effect (?P<factor>{'|'.join(FACTORS)}): (?P<score>[\w ]+)")
 
 
 def fill_values(text: str, lookup: Callable[[str], str]) -> str:
@@ -43,6 +46,10 @@ def fill_values(text: str, lookup: Callable[[str], str]) -> str:
 
 def look_up_value(name: str) -> str:
     """The value of a name, from the published records; an InputError says what is wrong with the name."""
+    if match := EFFECT.fullmatch(name):
+        effects = estimate_effects(find_combinations(), match["score"])
+        [effect] = [each for each in effects if each.factors == (match["factor"],)]
+        return effect.text.replace("-", "\N{MINUS SIGN}")
     match = NAME.fullmatch(name)
     if match is None:
         raise InputError(f"{name!r} names no value: write RECORD: PATH FORMAT, as in cvae-mnist: test.psnr .1f")

@@ -76,6 +76,11 @@ class Effect:
         return f"{self.factors[0]}: {' → '.join(FACTORS[self.factors[0]].values())}"
 
     @property
+    def text(self) -> str:
+        """The estimate and its interval."""
+        return f"{self.estimate:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+
+    @property
     def clear(self) -> bool:
         """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
@@ -186,7 +191,7 @@ def tabulate_effects(records: Sequence[Record], scores: Sequence[str] | None = N
     scores = scores or list_ious(records)
     columns = [estimate_effects(records, score) for score in scores]
     rows = [
-        [line[0].name, *(f"{e.estimate:+.3f} ({e.low:+.3f} to {e.high:+.3f}){' *' if e.clear else ''}" for e in line)]
+        [line[0].name, *(f"{effect.text}{' *' if effect.clear else ''}" for effect in line)]
         for line in zip(*columns, strict=True)
     ]
     return Table(["what changes", *map(title_score, scores)], rows)

@@ -53,6 +53,7 @@ def test_a_name_has_the_value_of_the_record(name, value):
         (f"{BCE}: preset .3f", ["preset is no number"]),
         (f"{BCE}: epochs .3q", ["'.3q' is no format"]),
         (f"{BCE}@huge: epochs", ["unknown preset"]),
+        ("effect up: mean_iou", ["settings"]),
     ],
 )
 def test_a_name_without_a_value_is_refused_in_one_sentence(name, parts):

@@ -7,6 +7,7 @@ import pytest
 from unet_stand_ins import StandInRecord, read_title, sample_scores
 
 from s18_utils.errors import InputError
+from s18_utils.report import values
 from s18_utils.training import train_or_load
 from s18_utils.unet.effects import FACTORS, draw_effects, estimate_effects, find_combinations, tabulate_effects
 
@@ -48,6 +49,16 @@ def test_an_interaction_is_half_the_difference_of_effects():
     assert [by_factors["down",], by_factors["down", "up"]] == pytest.approx([0, 0])
     whole = build_records(lambda down, up, loss, seed: 0.6 + 0.004 * down * up * loss)
     assert estimate_effects(whole)[-1].estimate == pytest.approx(0.008)
+
+
+def test_an_effect_stands_in_prose_with_its_interval(monkeypatch):
+    records = build_records(lambda down, up, loss, seed: 0.6 + loss * (0.005 + 0.01 * seed) - 0.002 * up)
+    monkeypatch.setattr(values, "find_combinations", lambda: records)
+    assert values.look_up_value("effect loss: mean_iou") == "+0.030 (\N{MINUS SIGN}0.020 to +0.080)"
+    assert values.look_up_value("effect up: iou border").startswith("\N{MINUS SIGN}0.002 (")
+    for name in ("effect luck: mean_iou", "effect up: luck"):
+        with pytest.raises(InputError):
+            values.look_up_value(name)
 
 
 def test_the_interval_by_hand():
