@@ -32,13 +32,25 @@ async function startSet(section, name, about) {
 }
 
 let started = Promise.resolve();
+const starts = new Map(); // what starts each section that was not seen yet
 
-/** Starts a section when it comes into sight, after those that came before: nobody waits for what they don't look at. */
+// One observer for all, since several would tell in no order which sections are in sight.
+const watch = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting || !starts.has(target)) continue;
+    const run = starts.get(target);
+    starts.delete(target);
+    watch.unobserve(target);
+    started = started.then(run);
+  }
+}, { rootMargin: "200px" });
+
+/** Starts a section when it comes into sight, after those above it: nobody waits for what they don't look at. */
 function whenSeen(section, start) {
   const status = make("p", { textContent: "Loading …" });
   status.setAttribute("role", "status");
   section.append(status);
-  const run = async () => {
+  starts.set(section, async () => {
     try {
       window.playground[section.id] = await start();
       section.dataset.ready = "";
@@ -46,12 +58,7 @@ function whenSeen(section, start) {
     } catch (error) {
       status.textContent = `This part can't start: ${error.message}`;
     }
-  };
-  const watch = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    watch.disconnect();
-    started = started.then(run);
-  }, { rootMargin: "200px" });
+  });
   watch.observe(section);
 }
 
