@@ -99,35 +99,28 @@ UNET_STRIDED_UPSAMPLE_DICE = Experiment(
     block=UNET | dict(down="strided", up="bilinear", loss="dice"),
 )
 
+# What frozen CNNs and judges share, whatever they read.
+READER = dict(momentum=0.9, weight_decay=5e-4, shift_rate=1.0, smoothing=0.1, shear=0.0)
+
 # What the networks that read digits share.
-DIGIT_READER = dict(
+DIGIT_READER = READER | dict(
     batch_size=by_preset(tiny=32, quick=512, full=512),
-    momentum=0.9,
-    weight_decay=5e-4,
-    shift_rate=1.0,
-    smoothing=0.1,
     translate=by_preset(tiny=0, quick=2, full=2),
     flip=False,
     rotate=by_preset(tiny=0.0, quick=10.0, full=10.0),
     scale=by_preset(tiny=0.0, quick=0.1, full=0.1),
-    shear=0.0,
     noise=by_preset(tiny=0.0, quick=0.2, full=0.2),
     blur=by_preset(tiny=0.0, quick=0.3, full=0.3),
 )
 
 # What the networks that read CIFAR-10 share; the frozen CNN has rates of its own.
-OBJECT_READER = dict(
+OBJECT_READER = READER | dict(
     batch_size=by_preset(tiny=32, quick=250, full=256),
     learning_rate=by_preset(tiny=0.05, quick=0.1, full=0.1),
-    momentum=0.9,
-    weight_decay=5e-4,
-    shift_rate=1.0,
-    smoothing=0.1,
     translate=by_preset(tiny=0, quick=2, full=4),
     flip=by_preset(tiny=False, quick=True, full=True),
     rotate=0.0,
     scale=0.0,
-    shear=0.0,
     noise=by_preset(tiny=0.0, quick=0.1, full=0.0),
     blur=by_preset(tiny=0.0, quick=0.2, full=0.0),
 )
