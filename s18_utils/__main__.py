@@ -193,7 +193,7 @@ def run(
     preset: PresetName = None,
 ) -> None:
     """Executes the notebooks into a folder of pages."""
-    pages = load("notebooks").run_notebooks(out, preset or load("records").default_preset(), only)
+    pages = load("notebooks").run_notebooks(out, preset, only)
     print(f"open {out / 'index.html'} in a browser")
     if any(page.state == "failed" for page in pages):
         raise typer.Exit(1)

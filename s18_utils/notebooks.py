@@ -15,7 +15,7 @@ from PIL import Image
 
 from s18_utils.errors import InputError, check_choice, make_folder
 from s18_utils.experiments import EXPERIMENTS
-from s18_utils.records import family_names, find_records
+from s18_utils.records import default_preset, family_names, find_records
 from s18_utils.report.tables import compare_records
 from s18_utils.site.generator import find_katex
 from s18_utils.site.run import write_run
@@ -47,7 +47,7 @@ class Page:
     seconds: float = 0.0
 
 
-def run_notebooks(out: Path, preset: str, only: str | None = None) -> list[Page]:
+def run_notebooks(out: Path, preset: str | None = None, only: str | None = None) -> list[Page]:
     """Executes the notebooks one after the other.
 
     Writes `<name>.ipynb` and `<name>.html` of each into `out`, the records into `out/runs`, and `index.html` anew
@@ -55,7 +55,7 @@ def run_notebooks(out: Path, preset: str, only: str | None = None) -> list[Page]
 
     Args:
         out: folder to write to.
-        preset: `tiny`, `quick` or `full`.
+        preset: `tiny`, `quick` or `full`; by default what `records.default_preset` gives each experiment.
         only: the name of one experiment, to run that one alone.
 
     Raises:
@@ -65,20 +65,22 @@ def run_notebooks(out: Path, preset: str, only: str | None = None) -> list[Page]
         check_choice("experiment", only, EXPERIMENTS)
     if not NOTEBOOKS.is_dir():
         raise InputError(f"there are no notebooks in {NOTEBOOKS}: run this from a checkout of the repository")
+    if preset:
+        os.environ["S18_PRESET"] = preset  # kernels inherit it
+    default_preset()  # refuses an unknown one before anything is written
     out = make_folder(out, "choose another with --out")
-    os.environ["S18_RUNS"] = str(out / "runs")  # kernels inherit it
-    os.environ["S18_PRESET"] = preset
+    os.environ["S18_RUNS"] = str(out / "runs")
     katex = find_katex()
     pages = [Page(row.notebook, row.title) for row in EXPERIMENTS.values() if only in (None, row.name)]
     for page in pages:
         page.state = "running"
-        write_pages(out, pages, preset, katex)
+        write_pages(out, pages, katex)
         print(f"{page.name}: {page.title}", flush=True)
         start = time.perf_counter()
         page.state = "done" if execute_notebook(NOTEBOOKS / f"{page.name}.ipynb", out) else "failed"
         page.seconds = time.perf_counter() - start
         print(f"{page.name}: {page.state} in {page.seconds:.0f} s\n", flush=True)
-        write_pages(out, pages, preset, katex)
+        write_pages(out, pages, katex)
     return pages
 
 
@@ -122,7 +124,10 @@ def execute_notebook(source: Path, out: Path) -> bool:
     return good
 
 
-def write_pages(out: Path, pages: list[Page], preset: str, katex: Path | None) -> None:
+def write_pages(out: Path, pages: list[Page], katex: Path | None) -> None:
     """Writes the pages of the run so far, in the look of the site; the first one reloads itself until all are done."""
-    compared = (find_records(family_names(family), preset) for family in ("unet", "cvae"))
-    write_run(out, pages, preset, [compare_records(kept) for kept in compared if kept], NOTEBOOKS.parent, katex)
+    tables = []
+    for family in ("unet", "cvae"):
+        if kept := [record for name in family_names(family) for record in find_records([name], default_preset(name))]:
+            tables.append(compare_records(kept))
+    write_run(out, pages, tables, NOTEBOOKS.parent, katex)

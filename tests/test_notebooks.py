@@ -62,6 +62,7 @@ def test_a_misspelt_preset_is_answered_by_one_line(tmp_path):
 
 
 def test_a_notebook_that_fails_is_marked_and_the_others_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("S18_PRESET", "tiny")
     folder = tmp_path / "notebooks"
     folder.mkdir()
     rows = list(EXPERIMENTS.values())[:2]
@@ -82,7 +83,29 @@ def test_a_notebook_that_fails_is_marked_and_the_others_run(tmp_path, monkeypatc
     assert "42" in (tmp_path / "out" / f"{rows[1].notebook}.html").read_text()
 
 
-def test_an_unknown_experiment_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(InputError, match="unknown experiment 'unet'"):
-        notebooks.run_notebooks(tmp_path / "out", "tiny", only="unet")
+@pytest.mark.parametrize(("preset", "told"), [(None, "left to each notebook"), ("tiny", "tiny")])
+def test_without_a_preset_each_notebook_chooses_its_own(tmp_path, monkeypatch, preset, told):
+    monkeypatch.setenv("S18_PRESET", "")  # so that what the run sets is taken back
+    monkeypatch.delenv("S18_PRESET")
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    [row] = list(EXPERIMENTS.values())[:1]
+    monkeypatch.setattr(notebooks, "EXPERIMENTS", {row.name: row})
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+    cells = [nbformat.v4.new_code_cell("import os; print(os.environ.get('S18_PRESET', 'left to each notebook'))")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{row.notebook}.ipynb")
+
+    notebooks.run_notebooks(tmp_path / "out", preset)
+
+    [cell] = nbformat.read(tmp_path / "out" / f"{row.notebook}.ipynb", as_version=4).cells
+    assert cell.outputs[0].text.strip() == told
+
+
+@pytest.mark.parametrize(
+    ("preset", "only", "said"), [("tiny", "unet", "unknown experiment 'unet'"), ("quik", None, "unknown preset 'quik'")]
+)
+def test_an_unknown_name_is_refused_before_anything_is_written(tmp_path, monkeypatch, preset, only, said):
+    monkeypatch.setenv("S18_PRESET", "tiny")
+    with pytest.raises(InputError, match=said):
+        notebooks.run_notebooks(tmp_path / "out", preset, only=only)
     assert not (tmp_path / "out").exists()

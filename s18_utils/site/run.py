@@ -12,15 +12,12 @@ RELOAD = '<meta http-equiv="refresh" content="5">'
 MADE = ".pages"  # in the folder of the run: what the pages are made of
 
 
-def write_run(
-    out: Path, pages: Sequence, preset: str, results: Sequence[Table], root: Path, katex: Path | None = None
-) -> None:
+def write_run(out: Path, pages: Sequence, results: Sequence[Table], root: Path, katex: Path | None = None) -> None:
     """Renders `index.html` and the pages of the notebooks that were executed into `out`.
 
     Args:
         out: the folder of the run, with the executed notebooks.
         pages: the notebooks of the run with `name`, `title`, `state` (waiting, running, done, failed) and `seconds`.
-        preset: of the run.
         results: tables of scores.
         root: of the repository.
         katex: as of `generator.find_katex`.
@@ -42,7 +39,7 @@ def write_run(
         "# S18: UNets and conditional VAEs",
         RELOAD if any(page.state in ("waiting", "running") for page in pages) else "",
         f'<div class="table-wrapper"><table class="run">{head}<tbody>{rows}</tbody></table></div>',
-        f"## Results\n\nAt preset {preset}, or as published where this run has none.",
+        "## Results\n\nOf this run, or as published where it has none.",
         tables,
     ]
     if executed:

@@ -173,7 +173,7 @@ def test_a_run_shows_each_notebook_as_it_finishes(checkout, tmp_path):
     pages, table = [Page(NAMES[0], "First"), Page(NAMES[1], "Second & last")], Table(["a", "b"], [["x", "0.5"]])
     out = tmp_path / "build"
     out.mkdir()
-    write_run(out, pages, "tiny", [table], checkout)
+    write_run(out, pages, [table], checkout)
     first = (out / "index.html").read_text(encoding="utf-8")
     assert 'http-equiv="refresh"' in first
     assert "0.5" in first
@@ -181,7 +181,7 @@ def test_a_run_shows_each_notebook_as_it_finishes(checkout, tmp_path):
     cells = [new_markdown_cell("# One\n\nText."), new_code_cell("1 + 1", outputs=[picture()])]
     nbformat.write(new_notebook(cells=cells), out / f"{NAMES[0]}.ipynb")
     pages[0].state, pages[0].seconds, pages[1].state = "failed", 12.4, "running"
-    write_run(out, pages, "tiny", [table], checkout)
+    write_run(out, pages, [table], checkout)
     then = (out / "index.html").read_text(encoding="utf-8")
     assert f"href='{NAMES[0]}.html'>First" in then
     assert "12 s" in then
@@ -192,7 +192,7 @@ def test_a_run_shows_each_notebook_as_it_finishes(checkout, tmp_path):
     assert 'src="_images/' in page
     assert not {path.name for path in tmp_path.iterdir()} - {"build", "cache", "repository"}  # nothing beside `out`
     pages[1].state = "failed"  # whose notebook could not be written
-    write_run(out, pages, "tiny", [], checkout)
+    write_run(out, pages, [], checkout)
     assert 'http-equiv="refresh"' not in (out / "index.html").read_text(encoding="utf-8")
 
 
