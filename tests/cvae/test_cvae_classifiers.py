@@ -263,6 +263,7 @@ def test_an_unknown_classifier_is_refused():
         ("ObjectNet", {"widths": [-1, 4]}),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_settings_of_which_no_network_can_be_built_are_refused(name, settings):
     with refused(f"{name} can't be built", "change net_settings"):
         build(name, **settings)
