@@ -369,13 +369,10 @@ def build_settings(experiment: Experiment, preset: str, changes: dict[str, Any] 
     """
     check_choice("preset", preset, PRESETS)
     values = at_preset(experiment.block, preset)
+    known = list_settings(FAMILIES[experiment.family])
     for name, value in (changes or {}).items():
-        *outer, last = name.split(".")
-        group = values
-        for part in outer:
-            group = group.get(part) if isinstance(group, dict) else None
-        if not isinstance(group, dict) or last not in group:
-            known = ", ".join(list_settings(FAMILIES[experiment.family]))
-            raise InputError(f"{experiment.name} has no setting {name}: its settings are {known}")
-        group[last] = value
+        if name not in known:
+            raise InputError(f"{experiment.name} has no setting {name}: its settings are {', '.join(known)}")
+        group, _, last = name.rpartition(".")
+        (values[group] if group else values)[last] = value
     return parse_settings(experiment.family, values, f"the settings of {experiment.name}")

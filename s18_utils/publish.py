@@ -87,17 +87,18 @@ def check_data(name: str, preset: str) -> None:
 
 
 def published_folder(name: str, preset: str) -> Path:
-    """Where an experiment's record of a preset is published.
+    """Where an experiment's record, or a series of records, of a preset is published.
 
     `figures/` for the largest preset that there is a record of, `figures/<preset>/` for the others.
     """
-    kept = records.read_record(records.PUBLISHED / name)
+    folder = records.PUBLISHED / name
+    kept = next((record for path in (folder, *folder.glob("*/")) if (record := records.read_record(path))), None)
     if kept is None or kept.preset == preset:
         return records.PUBLISHED
     if records.PRESETS.index(kept.preset) > records.PRESETS.index(preset):
         return records.PUBLISHED / preset
     (records.PUBLISHED / kept.preset).mkdir(exist_ok=True)
-    replace_folder(records.PUBLISHED / name, records.PUBLISHED / kept.preset / name)
+    replace_folder(folder, records.PUBLISHED / kept.preset / name)
     return records.PUBLISHED
 
 
@@ -128,7 +129,7 @@ def release_weights(record: Record) -> None:
 
 def publish_tradeoff(name: str, preset: str) -> None:
     """Measures the trade-off where there is none of these settings, and draws it."""
-    folder = records.PUBLISHED / f"{name}-tradeoff"
+    folder = published_folder(f"{name}-tradeoff", preset) / f"{name}-tradeoff"
     measured = training.train_tradeoff(name, preset, folder)
     chosen = build_settings(get_experiment(name), preset).label_weight
     save_figures(folder, {"tradeoff": s18_utils.cvae.tradeoff.draw_tradeoff(measured, chosen)})

@@ -71,13 +71,11 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
         synthetic: whether its data are.
 
     Raises:
-        InputError: a record of other settings is in the way, so that training would replace it.
+        InputError: a record of other settings or other real data is in the way, so that training would replace it.
     """
-    before, after = flatten(kept.config.get("settings", {})), flatten(config["settings"])
-    other = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    other = [name for name in other if name != "source"]  # the same bytes by another way are the same data
+    other = differing_settings(kept, config["settings"])
     if other and kept.folder == folder:
-        what = ", ".join(f"{name}={before.get(name)!r} instead of {after.get(name)!r}" for name in other[:3])
+        what = ", ".join(f"{name}={before!r} instead of {after!r}" for name, before, after in other[:3])
         raise InputError(
             f"{folder} holds a record of other settings ({what}): give this one a name of its own, or replace that one "
             "with retrain"
@@ -87,6 +85,11 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
     same = kept.data["fingerprint"] == config["fingerprint"]
     invented = kept.synthetic or config["settings"]["source"] == "synthetic"
     if not same and (invented or not (synthetic or kept.published)):
+        if kept.folder == folder and not kept.synthetic:
+            raise InputError(
+                f"{folder} holds a record of other data, from {kept.data['source']}: give this one a name of its own, "
+                "or replace that one with retrain"
+            )
         return False
     try:
         kept.fetch_weights()
@@ -95,6 +98,14 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
         if kept.released:
             display_message(str(error), warning=True)
         return False
+
+
+def differing_settings(record: Record, settings: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """The settings in which a record differs from others, as JSON has them: name, the record's value, and the other."""
+    before, after = flatten(record.config.get("settings", {})), flatten(settings)
+    names = (before.keys() | after.keys()) - {"source"}  # the same bytes by another way are the same data
+    values = [(name, before.get(name), after.get(name)) for name in sorted(names)]
+    return [(name, old, new) for name, old, new in values if old != new]
 
 
 def flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:

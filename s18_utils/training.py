@@ -29,6 +29,7 @@ from s18_utils.report.progress import Filmstrip, display_message
 from s18_utils.runs import (
     answers,
     check_replaceable,
+    differing_settings,
     discard_folder,
     folder_name,
     is_first_process,
@@ -149,8 +150,8 @@ def train_or_load(
         if is_first_process():
             save_record(folder, config, batches, settings, results, networks, hardware)
         wait_for_others()
-    if is_first_process() and not results[-1].interrupted:
-        discard_folder(partial)
+        if is_first_process() and not results[-1].interrupted:
+            discard_folder(partial)
     if results[-1].interrupted:
         display_message(
             f"Interrupted: kept the best weights so far in {folder}; run this again to go on from the last epoch.",
@@ -161,6 +162,8 @@ def train_or_load(
 
 def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path | None = None) -> list[Record]:
     """A conditional VAE trained shortly with each of the label weights of its block's `tradeoff`, on fewer images.
+
+    Records that are there are loaded, and made anew where the block has changed since.
 
     Args:
         experiment: the name of a conditional VAE.
@@ -178,10 +181,15 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
     changes = {name: value for name, value in spec.tradeoff.items() if name != "label_weights"}
     changes["limit"] = min(changes["limit"], block.limit or changes["limit"])
     changes["epochs"] = min(changes["epochs"], block.epochs)
-    return [
-        train_or_load(experiment, preset, name=f"label weight {weight:g}", out=folder, label_weight=weight, **changes)
-        for weight in spec.tradeoff["label_weights"]
-    ]
+    series = []
+    for weight in spec.tradeoff["label_weights"]:
+        name = f"label weight {weight:g}"
+        own = changes | {"label_weight": weight}
+        settings = build_settings(spec, preset, own).model_dump(mode="json")
+        there = records.read_record(folder / folder_name(spec, own, name))
+        outdated = there is not None and bool(differing_settings(there, settings))
+        series.append(train_or_load(experiment, preset, name=name, out=folder, retrain=outdated, **own))
+    return series
 
 
 def build_data(experiment: str, preset: str | None = None, source: str | None = None, **changes: Any) -> StoreData:
@@ -336,6 +344,8 @@ def save_record(
 
 def score_record(record: Record, data: StoreData) -> dict:
     """A record's trained model scored on the test split again; an InputError if its weights or judges are missing."""
+    if missing := [record.config["networks"][role] for role, network in record.networks().items() if network is None]:
+        raise InputError(f"{record.folder} can't be scored without {' and '.join(missing)}: train it first")
     return score_module(record.model(), data)
 
 

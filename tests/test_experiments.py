@@ -109,8 +109,9 @@ def test_a_networks_settings_are_changed_by_its_role():
     assert settings.judge.epochs == 9
     assert settings.classifier.epochs != 9
     assert "judge.epochs" in flatten(settings.model_dump())
-    with refused("has no setting jury.epochs", "judge.epochs", "label_weight"):
-        build_settings(CVAE_MNIST, "tiny", {"jury.epochs": 9})
+    for name in ("jury.epochs", "judge", "judge.net_settings.widths", "latent.a"):
+        with refused(f"has no setting {name}", "judge.epochs", "label_weight"):
+            build_settings(CVAE_MNIST, "tiny", {name: 9})
 
 
 def test_a_block_that_lacks_a_setting_says_which(monkeypatch):

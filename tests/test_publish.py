@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import refused
+from conftest import refused, sample_metrics
 
 from s18_utils import notebooks, records, training
 from s18_utils import publish as publishing
@@ -14,6 +14,7 @@ from s18_utils.experiments import EXPERIMENTS
 from s18_utils.publish import SEEDS, publish
 from s18_utils.records import read_record
 from s18_utils.report.readme import SECTIONS, write_results
+from s18_utils.report.style import new_figure
 
 NAME, DICE = "unet-maxpool-transpose-bce", "unet-maxpool-transpose-dice"
 
@@ -88,15 +89,25 @@ def test_records_of_two_presets_are_published_side_by_side(repository, monkeypat
     assert [read_record(folder / NAME).preset for folder in (figures, figures / "quick")] == ["full", "quick"]
 
 
-def test_a_trade_off_is_measured_once(repository, monkeypatch):
-    asked = []
-    monkeypatch.setattr(publishing, "train_published", lambda name, preset: None)
-    for step in ("redraw", "release_weights"):
-        monkeypatch.setattr(publishing, step, lambda record: None)
-    monkeypatch.setattr(publishing, "render", lambda name: True)
-    monkeypatch.setattr(publishing, "publish_tradeoff", lambda *arguments: asked.append(arguments))
-    publish("tiny", ["cvae-mnist"])
-    assert asked == [("cvae-mnist", "tiny")]
+def test_trade_offs_of_two_presets_are_published_side_by_side(repository, monkeypatch):
+    measured = []
+
+    def train_tradeoff(name: str, preset: str, folder: Path) -> list:
+        folder.mkdir(parents=True, exist_ok=True)
+        return measured.append(folder) or []
+
+    monkeypatch.setattr(training, "train_tradeoff", train_tradeoff)
+    monkeypatch.setattr("s18_utils.cvae.tradeoff.draw_tradeoff", lambda records, chosen: new_figure("")[0])
+    figures, name = repository / "figures", "cvae-mnist-tradeoff"
+    record = figures / name / "cvae-mnist+label weight 0"
+    record.mkdir(parents=True)
+    (record / "metrics.json").write_text(json.dumps(sample_metrics(experiment="cvae-mnist", preset="quick")))
+    (record / "history.csv").write_text("seed,epoch\n0,1\n")
+    for preset in ("quick", "tiny", "full"):
+        publishing.publish_tradeoff("cvae-mnist", preset)
+    assert measured == [figures / name, figures / "tiny" / name, figures / name]
+    assert read_record(figures / "quick" / name / record.name).preset == "quick"  # out of the way of a larger one
+    assert (figures / name / "tradeoff.png").is_file()
 
 
 def test_a_notebook_that_fails_is_named_and_left_as_it_was(repository, monkeypatch):

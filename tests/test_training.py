@@ -165,8 +165,11 @@ def test_without_data_a_record_from_real_data_serves(trained, tmp_path, pets_fol
     monkeypatch.setattr(records, "PUBLISHED", tmp_path / "a")
     assert train_or_load(NAME, "tiny", out=tmp_path / "a").metrics == real.metrics
     assert trained == [0]
-    # Synthetic data that were asked for by name are not replaced by anything.
-    assert train_or_load(NAME, "tiny", out=tmp_path / "a", source="synthetic").synthetic
+    # Synthetic data that were asked for by name are not replaced by anything, nor do they replace anything.
+    with refused("holds a record of other data, from local", "a name of its own"):
+        train_or_load(NAME, "tiny", out=tmp_path / "a", source="synthetic")
+    assert train_or_load(NAME, "tiny", out=tmp_path / "a").metrics == real.metrics
+    assert train_or_load(NAME, "tiny", out=tmp_path / "a", source="synthetic", name="drawn").synthetic
     assert trained == [0, 0]
 
 

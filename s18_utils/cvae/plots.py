@@ -29,22 +29,23 @@ LETTER = 0.0135  # of the width of the plot of agreement against coverage
 def draw_matrix(record: Record, named: int = 5) -> Figure:
     """How often all judges read the asked label, for each pair of true and asked label; the worst pairs are named.
 
-    The colours run from the worst swap to 100 %, so that differences show; the diagonal, drawn under the true label,
-    may lie below.
+    The colours run from the worst swap to 100 %, so that differences show; the diagonal, which is no swap, stays empty.
     """
     names, agreement = record.data["classes"], 100 * torch.tensor(record.test["swap_matrix"])
-    swaps = agreement.clone().fill_diagonal_(math.inf)
+    agreement = agreement.fill_diagonal_(math.nan)
+    swaps = agreement.nan_to_num(math.inf)
     title = f"{record.title()}: judges read what was asked, in per cent\n{describe_swaps(record)}"
     figure, [[axis]] = new_figure(title, width=7.4, height=6.2)
     show_matrix(axis, agreement, names, min(math.floor(swaps.min()), 99), 100)
     axis.set(xlabel="asked", ylabel="true")
     figure.axes[-1].tick_params(color=GREY, labelcolor=GREY)  # of the colours' scale
-    worst = [divmod(place, len(names)) for place in swaps.flatten().argsort()[:named].tolist()]
+    places = swaps.flatten().argsort()[: min(named, len(names) * (len(names) - 1))]
+    worst = [divmod(place, len(names)) for place in places.tolist()]
     for true, asked in worst:
         corner = asked - 0.47, true - 0.47
         axis.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor=VERMILION, linewidth=2))
     pairs = [f"{names[true]} → {names[asked]} {agreement[true, asked]:.1f}" for true, asked in worst]
-    text = f"worst, framed: {', '.join(pairs[:3])},\n{', '.join(pairs[3:])}" if len(pairs) > 3 else ", ".join(pairs)
+    text = "worst, framed: " + ",\n".join(", ".join(pairs[i : i + 3]) for i in range(0, len(pairs), 3))
     figure.supxlabel(text, fontsize=8.5, color=VERMILION)
     return figure
 

@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from matplotlib.figure import Figure
 
 from s18_utils.cvae.variety import find_variety
+from s18_utils.experiments import get_experiment
 from s18_utils.records import Record
 from s18_utils.report.style import GREY, LINES, label_lines, new_figure, style_lines
 from s18_utils.report.table import Table
@@ -57,7 +58,8 @@ def draw_tradeoff(records: Sequence[Record], chosen: float, setting: str = "labe
         "correlation within classes": [name for name in names if name.endswith("survives")],
     }
     figure, axes = new_figure(
-        f"{records[0].title().split(',')[0]}: what the {setting.replace('_', ' ')} buys and costs",
+        f"{get_experiment(records[0].experiment).title}: what the {setting.replace('_', ' ')} buys and costs"
+        + ", synthetic data" * records[0].synthetic,
         columns=3,
         width=12,
         height=3.4,

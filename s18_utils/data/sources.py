@@ -130,7 +130,8 @@ def list_folders(parent: Path) -> list[Path]:
     """The folders among the first entries of a folder, by name; none where it can't be read."""
     try:
         with os.scandir(parent) as entries:
-            return sorted(Path(entry.path) for entry in itertools.islice(entries, LISTED) if entry.is_dir())
+            seen = [entry for entry in itertools.islice(entries, LISTED) if entry.is_dir()]
+        return sorted(Path(entry.path) for entry in seen if not entry.name.startswith("."))  # .ipynb_checkpoints
     except OSError:
         return []
 

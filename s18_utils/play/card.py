@@ -101,9 +101,13 @@ def write_card(record: Record) -> str:
     values["latent"] = getattr(record.settings, "latent", None)
     licence = "" if record.synthetic else LICENCES.get(data["name"], "")
     scores = list_scores(record.test, record.spread).markdown()
+    encoder = getattr(record.settings, "encoder", "scratch")
+    start = (
+        "trained from scratch" if encoder == "scratch" else f"with the encoder {encoder}, trained on ImageNet before"
+    )
     spread = ", means over seeds and standard deviations" if record.spread else ""
     parts = {
-        "What it is": f"`{record.folder.name}` at the preset `{record.preset}`, trained from scratch, "
+        "What it is": f"`{record.folder.name}` at the preset `{record.preset}`, {start}, "
         f"{record.metrics['parameters']:,} parameters. Classes, as numbered: {', '.join(data['classes'])}.",
         "Files": f"{FILES[family].format(**values)} Weights are in half precision where that changes next to nothing.",
         "Use": f"```python\n{USES[family].format(**values)}\n```",

@@ -10,7 +10,7 @@ from torch import Tensor
 from s18_utils.data import synthetic
 from s18_utils.data.store import describe_share
 from s18_utils.records import Record
-from s18_utils.unet.overlay import class_colours
+from s18_utils.unet.overlay import class_colours, class_tints
 
 PHOTOGRAPHS = 12
 
@@ -19,16 +19,18 @@ def describe_unets(records: Sequence[Record]) -> tuple[dict, bytes]:
     """What `photo.js` has to know of UNets.
 
     Returns:
-        `networks`, each with `label`, `size`, `classes` and `colours`; a `note` on what they were trained on;
+        `networks`, each with `label`, `size`, `classes`, `colours` and `tints`; a `note` on what they were trained on;
         `examples`, how many pictures there are to choose from; and `truth`, the number of the network whose size and
         classes their true masks have, None without masks. Then the pictures, as of `join_tiles`.
     """
     networks, notes = [], {}
     for record in records:
         classes, size = list(record.data["classes"]), record.data["size"]
-        look = {"label": record.label(), "size": size, "classes": classes, "colours": class_colours(classes)}
+        look = {"label": record.label(), "size": size, "classes": classes}
+        look |= {"colours": class_colours(classes), "tints": class_tints(classes)}
         networks.append(look)
-        notes[f"Trained on {describe_share(record.data)}, at {size} px, and on nothing else."] = None
+        only = ", and on nothing else" if record.settings.encoder == "scratch" else ""
+        notes[f"Trained on {describe_share(record.data)}, at {size} px{only}."] = None
     source = next((number for number, record in enumerate(records) if "image" in record.stored_examples), None)
     images, masks = find_photographs(records[source or 0])
     if source is None:

@@ -56,7 +56,7 @@ def latent_map(record: Record, data: StoreData | None = None):
         data: take the map's test images from here, up to 500; by default from the record.
 
     Raises:
-        InputError: the record of something else, or data of other images.
+        InputError: the record of something else.
     """
     check_family(record)
     try:

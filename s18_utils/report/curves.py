@@ -23,9 +23,10 @@ PANELS = {
 def draw_curves(record: Record) -> Figure:
     """Each term of the loss, and what checkpoints are chosen by, against the epoch; a line for each seed."""
     panels = PANELS[record.family]
-    figure, axes = new_figure(record.title(), columns=len(panels), width=3.5 * len(panels), height=3.2)
+    lines = len(panels) // 2  # two panels side by side, so that a page is wide enough
+    figure, axes = new_figure(record.title(), rows=lines, columns=2, width=8, height=0.2 + 3 * lines)
     seeds = sorted({row["seed"] for row in record.history})
-    for axis, (training, validation, label) in zip(axes[0], panels, strict=True):
+    for axis, (training, validation, label) in zip(axes.flat, panels, strict=True):
         for seed in seeds:
             rows = [row for row in record.history if row["seed"] == seed]
             epochs = [row["epoch"] for row in rows]

@@ -93,10 +93,12 @@ def hide_frame(axis: plt.Axes) -> None:
 
 
 def show_matrix(axis: plt.Axes, values: Tensor, names: Sequence[str], low: float, high: float) -> None:
-    """A square matrix with its numbers, coloured from `low` to `high`, so that differences show."""
+    """A square matrix with its numbers, coloured from `low` to `high`, so that differences show; NaNs stay empty."""
     picture = axis.imshow(values.numpy(), cmap="viridis", vmin=low, vmax=high)
     for row, line in enumerate(values.tolist()):
         for column, value in enumerate(line):
+            if math.isnan(value):
+                continue
             colour = "white" if value < (low + high) / 2 else "black"
             axis.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color=colour)
     turn = {"rotation": 30, "ha": "right"} if max(map(len, names)) > 2 else {}

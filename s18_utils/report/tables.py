@@ -9,7 +9,7 @@ from IPython.display import Markdown
 from torch import nn
 
 from s18_utils.records import Record
-from s18_utils.report.origin import describe_share
+from s18_utils.report.origin import describe_seeds, describe_share
 from s18_utils.report.table import Table
 from s18_utils.runs import flatten
 
@@ -22,21 +22,17 @@ SCORES = {
         "IoU border": "iou border",
         "Dice": "mean dice",
         "accuracy": "pixel accuracy",
-        "test loss": "loss",
-        "pooled Dice loss": "pooled dice loss",
     },
     "cvae": {
         "swap agreement": "swap agreement",
         "coverage": "variety swapped coverage",
         "recall": "variety swapped recall",
         "precision": "variety swapped precision",
-        "under the true label": "same label agreement",
+        "agreement under the true label": "same label agreement",
+        "on real images": "real agreement",
         "MSE": "mse",
         "PSNR in dB": "psnr",
         "KL in nats": "kl",
-        "bits per dimension": "bits per dim",
-        "frozen CNN": "classifier accuracy",
-        "judge": "judge accuracy",
     },
     "classifier": {"accuracy": "accuracy", "loss": "loss"},
 }
@@ -115,7 +111,7 @@ def describe_series(records: Iterable[Record]) -> list[str]:
         sentences.append(
             f"{describe_share(data)}: {data['train']:,} to train on, {data['val']:,} to choose the epoch by; "
             f"{data['test']:,} test images; preset `{record.preset}` ({data['size']} px, {metrics['epochs']} epochs), "
-            f"seeds {', '.join(map(str, metrics['seeds']))}, {metrics['device']}, {metrics['precision']}."
+            f"{describe_seeds(metrics['seeds'])}, {metrics['device']}, {metrics['precision']}."
         )
     return list(dict.fromkeys(sentences))
 

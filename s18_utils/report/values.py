@@ -66,7 +66,7 @@ def look_up_value(name: str) -> str:
         if match["spread"]:
             spreads = [find_path(record.metrics, match["path"].replace("test.", "spread.", 1)) for record in found]
             if None not in spreads:
-                text += f" ± {to_text(math.hypot(*spreads), form.lstrip('+'))}"
+                text += f" ± {to_text(math.hypot(*spreads) * int(match['times'] or 1), form.lstrip('+'))}"
     except ValueError as error:
         raise InputError(f"{form!r} is no format for a number: write one such as .3f or .1% in {name!r}") from error
     return text

@@ -15,7 +15,7 @@ from s18_utils.report.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 # The trimap's classes have fixed colours, other classes the next of the palette. Neither is near white or black.
 BACKGROUND, BORDER = "background", "border"
-NAMED = {BACKGROUND: BLUE, "pet": ORANGE, BORDER: PURPLE}
+NAMED = {BACKGROUND: ORANGE, "pet": BLUE, BORDER: PURPLE}  # few cats are blue
 OTHERS = (ORANGE, PURPLE, GREEN, SKY, VERMILION)
 BAND = 64  # rows enlarged at a time, so that what is worked on stays in the processor's cache
 OUTLINE = 1 / 320  # its width, of the picture's longer side
@@ -30,6 +30,11 @@ def class_colours(classes: Sequence[str]) -> list[str]:
     if len(others) > len(free):
         free = [to_hex(colormaps["hsv"](index / len(others))) for index in range(len(others))]
     return [(NAMED | dict(zip(others, free, strict=False)))[name] for name in classes]
+
+
+def class_tints(classes: Sequence[str]) -> list[float]:
+    """How opaque the colour of each class lies over the photograph, 0 to 1."""
+    return [TINTS.get(name, TINT) for name in classes]
 
 
 def enlarge_mask(probabilities: Tensor, height: int, width: int) -> np.ndarray:
@@ -87,7 +92,7 @@ def draw_overlay(picture: Image.Image, mask: np.ndarray | Tensor, classes: Seque
     index = mask.astype(np.uint8)
     np.copyto(index, len(classes) + 1, where=find_outlines(mask, 2 * line))
     np.copyto(index, len(classes), where=find_outlines(mask, line))
-    opacity = [round(255 * TINTS.get(name, TINT)) for name in classes] + [255, 140]
+    opacity = [round(255 * tint) for tint in class_tints(classes)] + [255, 140]
     colours = Image.fromarray(index)
     alpha = colours.point(opacity + [0] * (256 - len(opacity)))
     colours.putpalette(palette_of([*class_colours(classes), "#ffffff", "#000000"]))

@@ -120,6 +120,28 @@ def test_a_record_scores_again_as_it_did(trained):
     assert scores["variety"]["swapped"]["by_class"] == record.test["variety"]["swapped"]["by_class"]
 
 
+def test_a_record_is_not_scored_by_one_judge_alone(copied):
+    shutil.rmtree(copied / NETWORKS[1])
+    with refused(f"can't be scored without {NETWORKS[1]}"):
+        training.score_record(read_record(copied / NAME), training.build_data(NAME, "tiny"))
+
+
+def test_a_trade_off_of_other_settings_is_made_anew(trained, tmp_path, tiny_cvae, monkeypatch):
+    shutil.copytree(trained, tmp_path / "tiny")
+    monkeypatch.setenv("S18_RUNS", str(tmp_path))
+    for name, value in {"label_weights": (0.0, 20.0), "limit": 256, "epochs": 1}.items():
+        monkeypatch.setitem(EXPERIMENTS[NAME].tradeoff, name, value)
+
+    def measure() -> list[Record]:
+        return training.train_tradeoff(NAME, "tiny", tmp_path / "tradeoff")
+
+    first = measure()
+    assert [(record.settings.label_weight, record.settings.epochs) for record in first] == [(0.0, 1), (20.0, 1)]
+    assert [record.metrics for record in measure()] == [record.metrics for record in first]
+    monkeypatch.setitem(EXPERIMENTS[NAME].block, "latent_noise", 0.2)
+    assert [record.settings.latent_noise for record in measure()] == [0.2, 0.2]
+
+
 @pytest.mark.parametrize("judge", NETWORKS[1:])
 @pytest.mark.parametrize("retrain", [False, True])
 def test_a_judge_no_better_than_chance_is_refused_and_nothing_is_written(copied, retrain, judge):

@@ -132,6 +132,9 @@ def test_a_folder_of_images_per_class(own, layout):
     for number, part in enumerate(parts.get(layout, layout.split(" and "))):
         save_classes(own / part, {name: count if not number else 2 for name, count in counts.items()})
     (own / "notes.txt").write_text("no image")
+    for part in ("", "train", "test"):  # Jupyter leaves such folders wherever a file was opened
+        if (own / part).is_dir():
+            save_classes(own / part, {".ipynb_checkpoints": 1})
     data = open_data(str(own), 20)
     assert (data.classes, data.truth, data.channels) == (("cat", "dog", "emu"), "label", 3)
     whole = " and " in layout

@@ -45,5 +45,5 @@ def test_the_origin_names_everything(tmp_path):
     real = describe_origin(record_of(tmp_path, "local"))
     assert "synthetic" not in real
     assert "Oxford-IIIT Pet, 1,371 of the 3,680 official training images, from local" in real
-    assert "3 seeds" in describe_origin(record_of(tmp_path, seeds=3))
+    assert "seeds 0, 1, 2" in describe_origin(record_of(tmp_path, seeds=3))
     assert describe_origin(record_of(tmp_path, interrupted=True)).endswith("; interrupted")

@@ -82,7 +82,7 @@ def test_the_overlay_tints_what_is_no_background_and_outlines_it():
     drawn = np.asarray(draw_overlay(picture, mask, CLASSES)).astype(int)
     assert drawn.shape == (320, 640, 3)
     np.testing.assert_array_equal(drawn[160, 300], [100, 100, 100])  # background: the photograph
-    pet, border = np.array([230, 159, 0]), np.array([204, 121, 167])
+    pet, border = np.array([0, 114, 178]), np.array([204, 121, 167])
     np.testing.assert_allclose(drawn[160, 100], 100 + 0.35 * (pet - 100), atol=1.5)
     np.testing.assert_allclose(drawn[160, 500], 100 + 0.7 * (border - 100), atol=1.5)
     np.testing.assert_array_equal(drawn[160, 200], [255, 255, 255])

@@ -153,12 +153,14 @@ export class MapView {
       return [((event.clientX - box.left) / box.width) * MAP, ((event.clientY - box.top) / box.height) * MAP];
     };
     this.canvas.addEventListener("pointerdown", (event) => {
+      if (!event.isPrimary) return; // a second finger
       this.canvas.setPointerCapture(event.pointerId);
       start = place(event);
       this.moveTo(start);
     });
-    this.canvas.addEventListener("pointermove", (event) => start && this.moveTo(place(event)));
+    this.canvas.addEventListener("pointermove", (event) => event.isPrimary && start && this.moveTo(place(event)));
     this.canvas.addEventListener("pointerup", (event) => {
+      if (!event.isPrimary) return;
       const [x, y] = place(event);
       if (start && Math.hypot(x - start[0], y - start[1]) < 3) this.goToNearest(x, y);
       start = null;

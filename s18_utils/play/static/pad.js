@@ -126,9 +126,9 @@ export class Pad {
       make("div", { className: "s18-controls" }, undo, clear, make("label", { className: "s18-button" }, "A picture of one", file)),
     );
     this.canvas.addEventListener("pointerdown", (event) => this.begin(event));
-    this.canvas.addEventListener("pointermove", (event) => this.drawing && this.extend(event));
+    this.canvas.addEventListener("pointermove", (event) => event.isPrimary && this.drawing && this.extend(event));
     for (const end of ["pointerup", "pointercancel"])
-      this.canvas.addEventListener(end, () => (this.drawing = false));
+      this.canvas.addEventListener(end, (event) => event.isPrimary && (this.drawing = false));
     this.redraw();
   }
 

@@ -4,8 +4,7 @@ import { askKernel, make, makeButton, toFloats } from "./tiles.js";
 
 const LEAST = 200; // pixels: a notebook may lay out its cells later
 const SHOWN = 960; // longer side of what is drawn on the page, in pixels, at most
-const TINT = 0.4; // the same look as draw_overlay has in s18_utils/unet/overlay.py
-const OUTLINE = 1 / 320;
+const OUTLINE = 1 / 320; // as in s18_utils/unet/overlay.py
 const DOUBT = [[126, 3, 168], [204, 71, 120], [248, 149, 64], [240, 249, 33]];
 const BACKGROUND = "background";
 
@@ -80,7 +79,7 @@ export function drawOverlay(photo, answer, network, width, height) {
   mask.forEach((index, at) => {
     if (white[at]) blend(picture.data, 4 * at, [255, 255, 255], 1);
     else if (black[at]) blend(picture.data, 4 * at, [0, 0, 0], 0.55);
-    else if (network.classes[index] !== BACKGROUND) blend(picture.data, 4 * at, colours[index], TINT);
+    else blend(picture.data, 4 * at, colours[index], network.tints[index]);
   });
   context.putImageData(picture, 0, 0);
   return canvas;

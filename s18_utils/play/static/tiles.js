@@ -37,16 +37,15 @@ export function makeLatest(work, failed) {
       return;
     }
     busy = true;
-    try {
-      do {
-        waiting = false;
+    do {
+      waiting = false;
+      try {
         await work();
-      } while (waiting);
-    } catch (error) {
-      failed(error);
-    } finally {
-      busy = false;
-    }
+      } catch (error) {
+        failed(error);
+      }
+    } while (waiting);
+    busy = false;
   };
 }
 

@@ -26,7 +26,10 @@ async function fetchFile(address) {
 /** A network's session, made at its first use; a failed try is made again at the next. */
 function openSession(address) {
   if (!sessions.has(address)) {
-    runtime ??= loadRuntime();
+    runtime ??= loadRuntime().catch((error) => {
+      runtime = null;
+      throw error;
+    });
     const opened = runtime.then(async () => ort.InferenceSession.create(await (await fetchFile(address)).arrayBuffer()));
     opened.catch(() => sessions.delete(address));
     sessions.set(address, opened);
