@@ -140,9 +140,7 @@ CVAE_MNIST = Experiment(
         # Encoder and decoder stay below the assignment's 154 K and 774 K parameters.
         latent=by_preset(tiny=8, quick=16, full=24),
         encoder_widths=by_preset(tiny=(16, 16), quick=(32, 64), full=(32, 64)),
-        encoder_depth=0,
         decoder_widths=by_preset(tiny=(16, 16, 16), quick=(64, 64, 32), full=(96, 80, 40)),
-        decoder_depth=0,
         embedding=16,
         squeeze=16,
         label_maps=8,
@@ -157,7 +155,6 @@ CVAE_MNIST = Experiment(
         label_weight=by_preset(tiny=20.0, quick=100.0, full=300.0),
         true_share=0.2,  # a drawing under the true label has the image itself to go by
         label_cap=False,
-        feature_weight=0.0,
         label_start=0.05,  # a decoder that can't draw yet meets the label loss by texture alone
         label_full=0.4,
         adversarial_weight=0.0,
@@ -234,9 +231,7 @@ CVAE_CIFAR10 = Experiment(
         # Encoder and decoder stay below the assignment's 4.6 M and 8.5 M parameters.
         latent=by_preset(tiny=16, quick=128, full=128),  # 48 principal components alone reach 20 dB
         encoder_widths=by_preset(tiny=(16, 16, 16), quick=(48, 96, 128), full=(48, 96, 128)),
-        encoder_depth=0,
         decoder_widths=by_preset(tiny=(16, 16, 16, 16), quick=(128, 96, 64, 32), full=(128, 96, 64, 32)),
-        decoder_depth=0,
         embedding=16,
         squeeze=16,
         label_maps=8,
@@ -250,7 +245,6 @@ CVAE_CIFAR10 = Experiment(
         label_weight=by_preset(tiny=20.0, quick=200.0, full=100.0),
         true_share=by_preset(tiny=0.2, quick=0.2, full=0.5),
         label_cap=by_preset(tiny=False, quick=False, full=True),
-        feature_weight=0.0,
         label_start=0.05,
         label_full=by_preset(tiny=0.4, quick=0.4, full=0.3),
         adversarial_weight=by_preset(tiny=0.0, quick=0.0, full=60.0),

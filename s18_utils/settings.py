@@ -90,9 +90,7 @@ class CVAESettings(DataSettings):
 
     latent: Count  # length of the code
     encoder_widths: Widths
-    encoder_depth: Annotated[int, Ge(0)]  # residual blocks at each resolution
     decoder_widths: Widths
-    decoder_depth: Annotated[int, Ge(0)]
     embedding: Count  # length of an embedded label
     squeeze: Count  # channels before the encoder's last layer
     label_maps: Count  # channels of the label's map at each resolution of the decoder
@@ -106,7 +104,6 @@ class CVAESettings(DataSettings):
     label_weight: NotNegative
     true_share: NotNegative  # of the label loss, for drawings under the true label
     label_cap: bool  # no drawing gains by being easier to read than real images are
-    feature_weight: NotNegative  # of the distance between a drawing and its image in the frozen CNN's maps
     label_start: float  # share of the steps after which the label loss begins to rise …
     label_full: float  # … and at which it has its whole weight
     adversarial_weight: NotNegative  # of the discriminator's opinion; 0 for none

@@ -14,12 +14,11 @@ NETWORK = {"net": "DigitNet", "net_settings": {"widths": [4, 8, 8], "hidden": 16
 NETWORK |= {"batch_size": 8, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0, "shift_rate": 1.0}
 NETWORK |= {"smoothing": 0.1, "translate": 0, "flip": False, "rotate": 0.0, "scale": 0.0, "shear": 0.0}
 NETWORK |= {"noise": 0.0, "blur": 0.0}
-SMALL = {"latent": 4, "encoder_widths": [8, 8], "encoder_depth": 0, "decoder_widths": [16, 16, 16], "decoder_depth": 0}
+SMALL = {"latent": 4, "encoder_widths": [8, 8], "decoder_widths": [16, 16, 16]}
 SMALL |= {"embedding": 16, "squeeze": 16, "label_maps": 8}
 OBJECTIVE = {"kl_weight": 1.0, "label_weight": 100.0, "true_share": 0.2, "label_start": 0.05, "label_full": 0.4}
 OBJECTIVE |= {
     "label_cap": False,
-    "feature_weight": 0.0,
     "adversarial_weight": 0.0,
     "discriminator_width": 8,
     "discriminator_rate": 1e-3,

@@ -2,14 +2,13 @@
 
     total = gaussian_nll + kl_weight * kl_divergence
             + label_weight * (true_share * label_loss of true + label_loss of swapped)
-            + feature_weight * feature_loss of true + adversarial_weight * generator_loss (see `discriminator`)
+            + adversarial_weight * generator_loss (see `discriminator`)
 
 All are in nats per image, so that the weights compare like with like. A mean over pixels beside a sum over code
 dimensions would silently weigh the KL some hundred times too much, and the posterior would collapse.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -57,19 +56,6 @@ def label_loss(logits: Tensor, labels: Tensor, smoothing: float = SMOOTHING) -> 
     log_not_p = torch.log((-torch.expm1(log_p)).clamp_min(1e-6))
     targets = smoothed_targets(labels, logits.shape[1], smoothing)
     return -(targets * log_p + (1 - targets) * log_not_p).sum(1)
-
-
-def feature_loss(drawn: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-    """How far drawings are from their images in a frozen CNN's maps, (N, C, H, W) each: (N,), the mean over depths.
-
-    A squared distance over the mean square of the images' maps: 0 for the same maps, about 1 for maps that say nothing
-    (after Hou et al. 2017, "Deep Feature Consistent Variational Autoencoder", arXiv:1610.00291).
-    """
-    depths = [
-        (one.float() - other.float()).square().flatten(1).mean(1) / other.float().square().mean()
-        for one, other in zip(drawn, real, strict=True)
-    ]
-    return torch.stack(depths).mean(0)
 
 
 def mismatched_labels(labels: Tensor, classes: int, generator: torch.Generator | None = None) -> Tensor:

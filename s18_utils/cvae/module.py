@@ -20,7 +20,7 @@ from s18_utils.cvae.checks import (
 )
 from s18_utils.cvae.classifiers import build_classifier, freeze
 from s18_utils.cvae.discriminator import DEPTHS, Discriminator, discriminator_loss, generator_loss
-from s18_utils.cvae.losses import feature_loss, gaussian_nll, kl_divergence, label_loss, mismatched_labels
+from s18_utils.cvae.losses import gaussian_nll, kl_divergence, label_loss, mismatched_labels
 from s18_utils.cvae.networks import ConditionalVAE, LatentAugmentation
 from s18_utils.data.augmentation import gaussian_blur
 from s18_utils.data.store import Batch
@@ -79,7 +79,6 @@ class CVAEModule(L.LightningModule):
 
     total = Gaussian negative log-likelihood + `kl_weight` · KL
             + w(t) · `label_weight` · (`true_share` · label loss under the true label + label loss under a wrong one)
-            + w(t) · `feature_weight` · distance of a drawing under the true label from its image, see `feature_loss`
             + w(t) · `adversarial_weight` · hinge loss of a discriminator on drawings under both, see `discriminator`
 
     w(t) is zero for the share `label_start` of the steps, then rises in a straight line to 1 at the share `label_full`.
@@ -88,10 +87,8 @@ class CVAEModule(L.LightningModule):
     `attach` brings.
 
     Args:
-        latent, encoder_widths, encoder_depth, decoder_widths, decoder_depth, embedding, squeeze, label_maps: as for
-            `ConditionalVAE`.
-        kl_weight, label_weight, true_share, label_cap, label_start, label_full, feature_weight, adversarial_weight: as
-            above.
+        latent, encoder_widths, decoder_widths, embedding, squeeze, label_maps: as for `ConditionalVAE`.
+        kl_weight, label_weight, true_share, label_cap, label_start, label_full, adversarial_weight: as above.
         discriminator_width, discriminator_rate: channels of its layers, and its peak learning rate.
         disturb_shift, disturb_noise, disturb_blur: as for `Disturbance`.
         latent_noise, latent_reach: as for `LatentAugmentation`; it changes codes that are drawn under a wrong label.
@@ -110,9 +107,7 @@ class CVAEModule(L.LightningModule):
         self,
         latent: int,
         encoder_widths: Sequence[int],
-        encoder_depth: int,
         decoder_widths: Sequence[int],
-        decoder_depth: int,
         embedding: int,
         squeeze: int,
         label_maps: int,
@@ -120,7 +115,6 @@ class CVAEModule(L.LightningModule):
         label_weight: float,
         true_share: float,
         label_cap: bool,
-        feature_weight: float,
         label_start: float,
         label_full: float,
         adversarial_weight: float,
@@ -150,9 +144,7 @@ class CVAEModule(L.LightningModule):
             **of_data,
             latent=latent,
             encoder_widths=encoder_widths,
-            encoder_depth=encoder_depth,
             decoder_widths=decoder_widths,
-            decoder_depth=decoder_depth,
             embedding=embedding,
             squeeze=squeeze,
             label_maps=label_maps,
@@ -271,12 +263,6 @@ class CVAEModule(L.LightningModule):
                 losses = losses.clamp_min(easiest)
             under_true, under_wrong = (part.mean() for part in losses.chunk(2))
             loss = loss + ramp * h.label_weight * (h.true_share * under_true + under_wrong)
-        if ramp * h.feature_weight > 0:
-            with torch.no_grad():
-                real_maps = list(self.frozen.maps_of(images))[1:]
-            own_maps = list(self.frozen.maps_of(drawings[: len(images)]))[1:]
-            terms["features"] = feature_loss(own_maps, real_maps).mean()
-            loss = loss + ramp * h.feature_weight * terms["features"]
         if ramp > 0 and self.discriminator is not None and self.training:
             # Undisturbed, so that nothing faint can hide; not in validation, as what moves is no measure of an epoch.
             with held_fixed(self.discriminator):

@@ -85,25 +85,11 @@ class ConvBlock(nn.Module):
         return F.leaky_relu(x, 0.1)
 
 
-class Residual(nn.Module):
-    """Two 3×3 convolutions around a shortcut (He et al. 2016, arXiv:1603.05027); starts as the identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = ConvBlock(channels, channels)
-        self.conv = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        nn.init.zeros_(self.norm.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x + self.norm(self.conv(self.first(x))), 0.1)
-
-
 class Encoder(nn.Module):
     """Images (N, channels, size, size) in [0, 1] and labels (N,) to `mu, logvar`, each (N, latent), float32.
 
-    Every entry of `widths` is a resolution: a stride-2 block that the embedded label shifts, then `depth` residual
-    blocks. `size` must be divisible by 2 ** len(widths).
+    Every entry of `widths` is a resolution: a stride-2 block that the embedded label shifts. `size` must be divisible
+    by 2 ** len(widths).
     """
 
     def __init__(
@@ -113,18 +99,16 @@ class Encoder(nn.Module):
         channels: int,
         size: int,
         widths: Sequence[int],
-        depth: int,
         latent: int,
         embedding: int,
         squeeze: int,
     ) -> None:
         super().__init__()
         self.embedding = LabelEmbedding(classes, embedding)
-        self.blocks, self.shifts, self.residuals = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        self.blocks, self.shifts = nn.ModuleList(), nn.ModuleList()
         for inside, width in zip((channels, *widths), widths, strict=False):
             self.blocks.append(ConvBlock(inside, width, stride=2))
             self.shifts.append(nn.Linear(embedding, width))
-            self.residuals.append(nn.Sequential(*(Residual(width) for _ in range(depth))))
         grid = size // 2 ** len(widths)
         self.squeeze = nn.Conv2d(widths[-1], squeeze, 1)
         self.head = nn.Linear(squeeze * grid * grid, 2 * latent)
@@ -132,8 +116,8 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         embedded = self.embedding(labels)  # 16
         x = 2 * images - 1  # 1×28×28, now in [−1, 1]
-        for block, shift, residual in zip(self.blocks, self.shifts, self.residuals, strict=True):
-            x = residual(block(x, shift(embedded)))  # 32×14×14, then 64×7×7
+        for block, shift in zip(self.blocks, self.shifts, strict=True):
+            x = block(x, shift(embedded))  # 32×14×14, then 64×7×7
         x = F.leaky_relu(self.squeeze(x), 0.1)  # 16×7×7
         mu, logvar = self.head(x.flatten(1)).float().chunk(2, 1)  # 24 and 24
         return mu, logvar.clamp(*LOGVAR_RANGE)
@@ -153,7 +137,6 @@ class Decoder(nn.Module):
         channels: int,
         size: int,
         widths: Sequence[int],
-        depth: int,
         latent: int,
         embedding: int,
         label_maps: int,
@@ -164,11 +147,10 @@ class Decoder(nn.Module):
         self.norm = ConditionalBatchNorm(classes, latent)
         self.shape = (grid, grid, widths[0] - label_maps)
         self.spread = nn.Linear(latent, grid * grid * (widths[0] - label_maps))
-        self.maps, self.blocks, self.residuals, self.narrow = (nn.ModuleList() for _ in range(4))
+        self.maps, self.blocks, self.narrow = (nn.ModuleList() for _ in range(3))
         for stage, width in enumerate(widths):
             self.maps.append(LabelMap(embedding, label_maps, grid * 2**stage))
             self.blocks.append(ConvBlock(width, width))
-            self.residuals.append(nn.Sequential(*(Residual(width) for _ in range(depth))))
             if stage + 1 < len(widths):
                 self.narrow.append(nn.Conv2d(width, widths[stage + 1] - label_maps, 1))
         self.draw = nn.Conv2d(widths[-1], channels, 3, 1, 1)
@@ -177,11 +159,11 @@ class Decoder(nn.Module):
         embedded = self.embedding(labels)  # 16
         x = F.leaky_relu(self.spread(self.norm(codes, labels)), 0.1)  # 24, then 4312
         x = x.unflatten(1, self.shape).permute(0, 3, 1, 2)  # 88×7×7
-        for stage, (to_map, block, residual) in enumerate(zip(self.maps, self.blocks, self.residuals, strict=True)):
+        for stage, (to_map, block) in enumerate(zip(self.maps, self.blocks, strict=True)):
             if stage:  # narrowing first gives the same numbers as narrowing after, at a quarter of the work
                 x = F.interpolate(self.narrow[stage - 1](x), scale_factor=2, mode="nearest")  # 72×14×14, 32×28×28
             x = torch.cat((x, to_map(embedded).to(x.dtype)), 1)  # 96×7×7, 80×14×14, 40×28×28
-            x = residual(block(x))  # the same
+            x = block(x)  # the same
         return torch.sigmoid(self.draw(x).float())  # 1×28×28
 
 
@@ -199,17 +181,15 @@ class ConditionalVAE(nn.Module):
         size: int,
         latent: int,
         encoder_widths: Sequence[int],
-        encoder_depth: int,
         decoder_widths: Sequence[int],
-        decoder_depth: int,
         embedding: int,
         squeeze: int,
         label_maps: int,
     ) -> None:
         super().__init__()
         shared = {"classes": classes, "channels": channels, "size": size, "latent": latent, "embedding": embedding}
-        self.encoder = Encoder(widths=encoder_widths, depth=encoder_depth, squeeze=squeeze, **shared)
-        self.decoder = Decoder(widths=decoder_widths, depth=decoder_depth, label_maps=label_maps, **shared)
+        self.encoder = Encoder(widths=encoder_widths, squeeze=squeeze, **shared)
+        self.decoder = Decoder(widths=decoder_widths, label_maps=label_maps, **shared)
         self.log_sigma = nn.Parameter(torch.tensor(-1.5))  # the Gaussian's scale, shared by all pixels
         self.to(memory_format=torch.channels_last)
 

@@ -10,7 +10,6 @@ from torch.distributions import Normal
 from torch.distributions import kl_divergence as reference_kl
 
 from s18_utils.cvae.losses import (
-    feature_loss,
     gaussian_nll,
     kl_divergence,
     label_loss,
@@ -154,11 +153,3 @@ def test_mismatched_labels_repeat_with_their_generator():
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert labels.tolist() == list(range(10)) * 10
-
-
-def test_the_distance_in_maps_is_relative_to_the_maps_of_the_images():
-    real = [torch.full((2, 3, 4, 4), 2.0), torch.ones(2, 5, 2, 2)]
-    assert feature_loss(real, real).tolist() == [0, 0]
-    assert feature_loss([torch.zeros_like(each) for each in real], real).tolist() == [1, 1]
-    drawn = [real[0], torch.stack((torch.ones(5, 2, 2), torch.full((5, 2, 2), 3.0)))]
-    assert feature_loss(drawn, real).tolist() == [0, 2]  # a half of (0 + 0) and of (0 + 4)

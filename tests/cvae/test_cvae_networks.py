@@ -16,7 +16,6 @@ from s18_utils.cvae.networks import (
     LabelEmbedding,
     LabelMap,
     LatentAugmentation,
-    Residual,
 )
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS, PRESETS, build_settings
@@ -59,7 +58,8 @@ def test_parameters_are_within_the_budget(name, preset):
     module = build_module("cvae", settings, {"classes": DIGITS, **IMAGES_OF[name]})
     parts = (module.vae.encoder, module.vae.decoder, module.frozen)
     assert all(count(part) <= budget for part, budget in zip(parts, BUDGETS[name], strict=True))
-    assert count(module) == sum(count(part) for part in parts) + 1  # and the learned scale
+    beside = count(module.discriminator) if module.discriminator else 0
+    assert count(module) == sum(count(part) for part in parts) + beside + 1  # and the learned scale
     if preset == "full":  # uses what it may
         assert count(module.vae.decoder) > 0.4 * BUDGETS[name][1]
 
@@ -94,11 +94,6 @@ def test_conditional_batch_norm_by_hand():
     layer.norm.running_var.fill_(4)
     out = layer(torch.tensor([[14.0]]), torch.tensor([3]))  # (14 − 10) / 2 · 2 + 5
     assert out.item() == pytest.approx(9, abs=1e-4)
-
-
-def test_a_residual_block_starts_as_the_identity():
-    x = torch.rand(4, 8, 6, 6)
-    torch.testing.assert_close(Residual(8)(x), x)
 
 
 def test_encoder_sees_the_label(module, batch):
@@ -193,7 +188,7 @@ def test_outputs_are_float32_in_the_unit_range_even_under_bf16(module, batch):
 
 def test_the_posterior_never_becomes_infinitely_narrow_or_wide():
     torch.manual_seed(0)
-    encoder = Encoder(**OF_DIGITS, widths=(8, 8), depth=0, latent=4, embedding=16, squeeze=16)
+    encoder = Encoder(**OF_DIGITS, widths=(8, 8), latent=4, embedding=16, squeeze=16)
     with torch.no_grad():
         encoder.head.weight.mul_(1e6)
     _, logvar = encoder(torch.rand(8, 1, 28, 28), torch.arange(8))

@@ -160,7 +160,7 @@ def spoil_judge(folder: Path, accuracy: float) -> None:
     (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
-@pytest.mark.parametrize("change", [{"latent": 12}, {"encoder_widths": [16, 32]}, {"decoder_depth": 1}])
+@pytest.mark.parametrize("change", [{"latent": 12}, {"encoder_widths": [16, 32]}, {"decoder_widths": [16, 16, 24]}])
 def test_a_record_of_another_architecture_is_refused(copied, change):
     file = copied / NAME / "config.json"
     config = json.loads(file.read_text())
