@@ -125,6 +125,14 @@ OBJECT_READER = READER | dict(
     blur=by_preset(tiny=0.0, quick=0.2, full=0.0),
 )
 
+# Short trainings that differ in the weight of the label loss, for both conditional VAEs.
+TRADEOFF = dict(
+    label_weights=(0.0, 20.0, 60.0, 200.0, 600.0),
+    limit=20_000,
+    epochs=3,
+    scored_on="validation",  # so that choosing a weight spends nothing of the test split
+)
+
 CVAE_MNIST = Experiment(
     name="cvae-mnist",
     title="Conditional VAE on MNIST",
@@ -208,12 +216,7 @@ CVAE_MNIST = Experiment(
             learning_rate=by_preset(tiny=0.05, quick=0.1, full=0.1),
         ),
     ),
-    tradeoff=dict(
-        label_weights=(0.0, 20.0, 60.0, 200.0, 600.0),
-        limit=20_000,
-        epochs=3,
-        scored_on="validation",  # so that choosing a weight spends nothing of the test split
-    ),
+    tradeoff=TRADEOFF,
 )
 
 CVAE_CIFAR10 = Experiment(
@@ -295,15 +298,10 @@ CVAE_CIFAR10 = Experiment(
                 full={"stem": [32, 64], "growth": [64, 96, 128], "widths": [128, 256, 384], "depth": 3},
             ),
             seed=202,
-            epochs=by_preset(tiny=12, quick=8, full=20),
+            epochs=by_preset(tiny=12, quick=8, full=14),
         ),
     ),
-    tradeoff=dict(
-        label_weights=(0.0, 20.0, 60.0, 200.0, 600.0),
-        limit=20_000,
-        epochs=3,
-        scored_on="validation",  # so that choosing a weight spends nothing of the test split
-    ),
+    tradeoff=TRADEOFF,
 )
 
 EXPERIMENTS = {

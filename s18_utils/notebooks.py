@@ -13,12 +13,13 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from PIL import Image
 
-from s18_utils.errors import InputError, check_choice, make_folder
+from s18_utils.errors import check_choice, make_folder
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import default_preset, family_names, find_records
 from s18_utils.report.tables import compare_records
 from s18_utils.site.generator import find_katex
 from s18_utils.site.run import write_run
+from s18_utils.site.sources import require_notebooks
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 LARGE_PICTURE = 100_000  # bytes
@@ -63,8 +64,7 @@ def run_notebooks(out: Path, preset: str | None = None, only: str | None = None)
     """
     if only:
         check_choice("experiment", only, EXPERIMENTS)
-    if not NOTEBOOKS.is_dir():
-        raise InputError(f"there are no notebooks in {NOTEBOOKS}: run this from a checkout of the repository")
+    require_notebooks(NOTEBOOKS)
     if preset:
         os.environ["S18_PRESET"] = preset  # kernels inherit it
     default_preset()  # refuses an unknown one before anything is written

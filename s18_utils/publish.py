@@ -25,6 +25,7 @@ from s18_utils.report.readme import write_results
 from s18_utils.report.values import fill_values, look_up_value
 from s18_utils.runs import replace_folder, save_figures
 from s18_utils.settings import describe_changes
+from s18_utils.site.sources import require_notebooks
 
 LARGEST = 30_000_000  # bytes of weights that the repository still keeps itself
 SEEDS = {"unet": 3, "cvae": 1, "classifier": 1}
@@ -50,8 +51,7 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
     """
     for name in only:
         check_choice("experiment", name, EXPERIMENTS)
-    if not notebooks.NOTEBOOKS.is_dir():
-        raise InputError(f"there are no notebooks in {notebooks.NOTEBOOKS}: run this from a checkout of the repository")
+    require_notebooks(notebooks.NOTEBOOKS)
     names = [name for name in EXPERIMENTS if not only or name in only]
     for name in names:
         check_data(name, preset)

@@ -213,11 +213,6 @@ class CVAEModule(L.LightningModule):
         """Images drawn again under their own labels."""
         return self.swap(images, labels, labels)
 
-    def imagine(self, labels: Tensor, seed: int = 0) -> Tensor:
-        """A drawing of each label from a code of the prior, N(0, 1)."""
-        codes = torch.randn(len(labels), self.latent, generator=torch.Generator().manual_seed(seed))
-        return self.decode(codes.to(self.device), labels)
-
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `ConditionalVAE.forward`."""
         self.check_pairs(images, labels)

@@ -47,13 +47,10 @@ def draw_record(record: Record, module: UNetModule, data: StoreData) -> dict[str
     A filmstrip is among them where the record keeps snapshots: in its `stored_examples`, as `snapshots`, what
     `take_snapshot` gave, uint8 (E, N, H, W), and as `snapshot_epochs`, (E,), after how many epochs.
     """
-    scores = record.stored_examples.get("image_iou")
-    if scores is None or len(scores) != len(data.test):  # of an older record, or the data at hand are others
-        scores = score_images(module, data)
     figures = {
         "curves": draw_curves(record),
-        "predictions": draw_predictions(record, module, data, scores),
-        "hardest": draw_hardest(record, module, data, scores),
+        "predictions": draw_predictions(record, module, data),
+        "hardest": draw_hardest(record, module, data),
     }
     if "snapshots" in record.stored_examples:
         figures["filmstrip"] = draw_filmstrip(record)
@@ -109,9 +106,13 @@ def score_images(module: torch.nn.Module, data: StoreData) -> Tensor:
     return torch.cat(scores)
 
 
-def draw_predictions(
-    record: Record, module: torch.nn.Module, data: StoreData | None = None, scores: Tensor | None = None
-) -> Figure:
+def find_scores(record: Record, module: torch.nn.Module, data: StoreData) -> Tensor:
+    """What `score_images` gives: kept with the record, unless that is an older one or the data at hand are others."""
+    kept = record.stored_examples.get("image_iou")
+    return score_images(module, data) if kept is None or len(kept) != len(data.test) else kept
+
+
+def draw_predictions(record: Record, module: torch.nn.Module, data: StoreData | None = None) -> Figure:
     """Truth, prediction and errors of the two easiest, the two median and the two hardest test images.
 
     They are those that the record keeps, see `choose_examples`; of one that keeps none, those of `data`.
@@ -121,7 +122,7 @@ def draw_predictions(
     elif data is None:
         raise InputError(f"{record.folder} keeps no test images: train {record.experiment} again")
     else:
-        scores, batch = score_images(module, data) if scores is None else scores, None
+        scores, batch = find_scores(record, module, data), None
     picks = pick_rows(scores)
     rows = torch.cat(list(picks.values()))
     if batch is None:
@@ -138,11 +139,9 @@ def pick_rows(scores: Tensor) -> dict[str, Tensor]:
     return {"easiest": order[:2], "median": order[middle : middle + 2], "hardest": order[-2:]}
 
 
-def draw_hardest(
-    record: Record, module: torch.nn.Module, data: StoreData, scores: Tensor | None = None, count: int = 6
-) -> Figure:
+def draw_hardest(record: Record, module: torch.nn.Module, data: StoreData, count: int = 6) -> Figure:
     """Truth, prediction and errors of the test images that the network gets most wrong."""
-    scores = score_images(module, data) if scores is None else scores
+    scores = find_scores(record, module, data)
     rows = scores.argsort(stable=True)[:count]
     rule = f"The {len(rows)} hardest of {len(scores):,} test images, by mean IoU"
     captions = [f"mIoU {score:.2f}" for score in scores[rows].tolist()]

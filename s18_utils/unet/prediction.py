@@ -26,13 +26,11 @@ class Prediction:
         picture: the photograph, RGB, upright, at its own size.
         classes: the names of the network's classes.
         probabilities: of each class, float (C, size, size), at the size that the network saw.
-        mirrored: whether they are means over the photograph and its mirror image.
     """
 
     picture: Image.Image
     classes: tuple[str, ...]
     probabilities: Tensor
-    mirrored: bool = False
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -81,4 +79,4 @@ def predict_mask(network, picture, *, size: int | None = None, mirrored: bool = 
     pixels = picture_to_tensor(resize_picture(picture, size))[None].to(module.device)
     with autocast():
         probabilities = module.predict_probabilities(pixels, mirrored)[0]
-    return Prediction(picture, module.classes, probabilities.float().cpu(), mirrored)
+    return Prediction(picture, module.classes, probabilities.float().cpu())

@@ -194,15 +194,6 @@ def test_the_posterior_never_becomes_infinitely_narrow_or_wide():
     assert logvar.max() == 6
 
 
-def test_imagined_drawings_follow_seed_and_label(module):
-    labels = torch.arange(10)
-    one, two = (module.imagine(labels, seed=3) for _ in range(2))
-    assert torch.equal(one, two)
-    assert one.shape == (10, 1, 28, 28)
-    assert not torch.equal(one, module.imagine(labels, seed=4))
-    assert not torch.equal(one, module.imagine(labels.flip(0), seed=3))
-
-
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
