@@ -1,6 +1,7 @@
 """What the assignment printed: its parameter tables out of the networks, its losses beside ours."""
 
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,8 @@ from s18_utils.assignment import (
     compare_parameters,
     uNetLightning,
 )
+from s18_utils.experiments import EXPERIMENTS, build_settings
+from s18_utils.records import build_module
 from s18_utils.report.tables import count_parameters
 
 PARTS = ("inc", "down1", "down2", "down3", "down4", "up1", "up2", "up3", "up4", "outc")
@@ -111,3 +114,12 @@ def test_a_conditional_vae_beside_the_assignments():
     assert rows == [["encoder", "100", "154 K"], ["decoder", "1,000", "774 K"], ["frozen CNN", "4", "593 K"]]
     assert [row[2] for row in compare_cvae_parameters(module, "cifar10").rows] == ["4.6 M", "8.5 M", "2.0 M"]
     assert compare_cvae_parameters(module, "a folder").rows == []
+
+
+@pytest.mark.parametrize(("name", "title"), [("cvae-mnist", "MNIST"), ("cvae-cifar10", "CIFAR-10")])
+def test_the_page_on_the_assignment_counts_our_parameters(name, title):
+    images = {"channels": 1, "size": 28} if title == "MNIST" else {"channels": 3, "size": 32}
+    module = build_module("cvae", build_settings(EXPERIMENTS[name], "full"), {"classes": tuple("0123456789")} | images)
+    counts = (count_parameters(part) for part in (module.vae.encoder, module.vae.decoder, module.frozen))
+    page = (Path(__file__).parent.parent / "docs" / "assignment.md").read_text()
+    assert f"| {title} | {' | '.join(f'{count:,}' for count in counts)} |" in page

@@ -1,6 +1,7 @@
 """Experiments as blocks: a new one is a new block and nothing else, and a wrong one is refused in one sentence."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,6 +93,17 @@ def test_a_cvae_on_another_labelled_set_is_a_block_and_nothing_else(tmp_path, mo
 def test_every_setting_has_a_value_at_every_preset(name, preset):
     settings = build_settings(EXPERIMENTS[name], preset)
     assert settings.model_dump().keys() == type(settings).model_fields.keys()
+
+
+def test_the_page_on_presets_says_what_the_blocks_do():
+    page = (Path(__file__).parent.parent / "docs" / "experiments.md").read_text()
+    shown = ("unet-maxpool-transpose-bce", "cvae-mnist", "cvae-cifar10")
+    for preset in PRESETS:
+        unet, mnist, cifar10 = (build_settings(EXPERIMENTS[name], preset) for name in shown)
+        [row] = [line for line in page.splitlines() if line.startswith(f"| `{preset}` |")]
+        assert f"{unet.size} px, {unet.width} channels first, {unet.epochs} epochs" in row
+        assert f"{mnist.epochs} epochs" in row
+        assert preset == "tiny" or f"{cifar10.epochs} (CIFAR-10)" in row
 
 
 def test_the_four_unets_differ_in_what_their_titles_say():
