@@ -208,9 +208,9 @@ def to_half(values: torch.Tensor) -> torch.Tensor:
 def score_module(module: L.LightningModule, data: StoreData, hardware: Hardware = Hardware()) -> dict:  # noqa: B008
     """The module's scores on the whole test split; an InputError if the memory does not hold a batch."""
     if isinstance(module, CVAEModule):  # it is scored by its drawings, with networks that are no part of it
-        with one_sentence(data):
+        with one_sentence(data, scoring=True):
             return score_swaps(module, data)
-    with quiet_lightning(), one_sentence(data):
+    with quiet_lightning(), one_sentence(data, scoring=True):
         trainer = build_trainer(1, [], hardware, progress=False)
         if was_interrupted(trainer, lambda: trainer.test(module, data, verbose=False)):
             raise KeyboardInterrupt("Interrupted while scoring: run this again to go on.")
@@ -259,26 +259,24 @@ def was_interrupted(trainer: L.Trainer, work: Callable[[], object]) -> bool:
 
 
 @contextlib.contextmanager
-def one_sentence(data: StoreData) -> Iterator[None]:
+def one_sentence(data: StoreData, scoring: bool = False) -> Iterator[None]:
     """Turns what the user can do something about, too little memory or a full disk, into an InputError."""
+    stopped = "scoring stopped" if scoring else "training stopped, and all epochs before this one are kept"
+    again = f"{stopped}: free some space and run this again to go on"
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"training stopped ({error.strerror or error}), and all epochs before this one are kept: "
-            "free some space and run this again to go on"
-        ) from error
+        raise InputError(f"{error.strerror or error}, so that {again}") from error
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or is_oom_error(error):
+            remedy = f"use batch_size={max(2, data.batch_size // 2)}"
+            if scoring:
+                remedy = "free some of it, or score on a CPU with CUDA_VISIBLE_DEVICES=''"
             raise InputError(
-                f"the memory of {describe_device()} does not hold a batch of {data.batch_size} images: "
-                f"use batch_size={max(2, data.batch_size // 2)}"
+                f"the memory of {describe_device()} does not hold a batch of {data.batch_size} images: {remedy}"
             ) from error
         if "write failed" in str(error) or "No space left" in str(error) or "unexpected pos" in str(error):
-            raise InputError(
-                "training stopped because a checkpoint could not be written, and all epochs before it are kept: "
-                "free some space and run this again to go on"
-            ) from error
+            raise InputError(f"a checkpoint could not be written, so that {again}") from error
         raise
 
 

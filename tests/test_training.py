@@ -344,12 +344,25 @@ def test_a_wrong_setting_is_refused_before_anything_is_written(tmp_path, change,
     assert not (tmp_path / "out").exists()
 
 
-def test_too_little_memory_is_one_sentence_that_names_the_setting(tmp_path, monkeypatch):
-    def step(self, batch, batch_idx):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+@pytest.mark.parametrize(
+    ("step", "error", "parts"),
+    [
+        ("training_step", torch.OutOfMemoryError("CUDA out of memory."), ("a batch of 8 images", "use batch_size=4")),
+        ("test_step", torch.OutOfMemoryError("CUDA out of memory."), ("a batch of 8 images", "score on a CPU")),
+        (
+            "training_step",
+            OSError(28, "No space left"),
+            ("No space left", "training stopped", "epochs before this one"),
+        ),
+        ("test_step", OSError(28, "No space left"), ("No space left", "scoring stopped", "free some space")),
+    ],
+)
+def test_too_little_memory_or_space_is_one_sentence_that_says_what_to_do(tmp_path, monkeypatch, step, error, parts):
+    def fail(self, batch, batch_idx):
+        raise error
 
-    monkeypatch.setattr(UNetModule, "training_step", step)
-    with refused("does not hold a batch of 8 images", "use batch_size=4"):
+    monkeypatch.setattr(UNetModule, step, fail)
+    with refused(*parts):
         train_or_load(NAME, "tiny", out=tmp_path)
 
 

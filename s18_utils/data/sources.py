@@ -78,8 +78,7 @@ def locate_data(reader, source: str = "auto") -> Location:
     folder, notes = data_directory(), []
     if source not in ("kaggle", "synthetic"):
         if root := reader.find(folder):
-            # Or, for a source that downloads, an earlier download.
-            return Location("local" if source == "auto" else source, root, reader.files(root))
+            return Location("local", root, reader.files(root))  # whoever put it there, a download of ours or not
         if source == "local":
             raise InputError(f"{folder} holds no {reader.TITLE}: put it there, or point S18_DATA at it")
         notes += [f"S18_DATA ({folder}) holds no {reader.TITLE}"] if os.environ.get("S18_DATA") else []
