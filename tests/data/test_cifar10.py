@@ -168,9 +168,9 @@ def test_the_mirror_serves(mirror, data_folder, source):
     assert_holds(data.train, *random_objects(6, seed=7))
     assert_holds(data.test, *random_objects(4, seed=8))
     assert sorted(file.name for file in data_folder.iterdir()) == ["cifar-10-parquet", "s18-store"]
-    again = open_data("cifar10")
-    assert (again.source, again.fingerprint) == ("local", data.fingerprint)
-    assert open_data("cifar10", source="huggingface").source == "huggingface"
+    for source in ("auto", "huggingface"):  # nobody knows any more how it came there
+        again = open_data("cifar10", source=source)
+        assert (again.source, again.fingerprint) == ("local", data.fingerprint)
 
 
 def swap_labels(folder: Path) -> None:

@@ -131,9 +131,8 @@ def test_the_order_and_what_is_said_on_the_way(data_folder, kaggle, monkeypatch,
     # From here on nothing asks the network, and what was asked for needs no word.
     monkeypatch.setattr(sources, "reachable", lambda url: pytest.fail("asked the network"))
     make(data_folder)
-    for source in ("local", "torchvision"):
-        assert locate_data(reader, source) == found(source, data_folder / "marbles")
-    assert locate_data(reader) == found("local", data_folder / "marbles")
+    for source in ("auto", "local", "torchvision"):
+        assert locate_data(reader, source) == found("local", data_folder / "marbles")
     assert locate_data(reader, "synthetic") == Location("synthetic")
     assert len(displayed) == 3
     (data_folder / "marbles" / "all").unlink()
