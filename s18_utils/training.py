@@ -111,27 +111,10 @@ def train_or_load(
         display_message(batches.describe(), warning=data.synthetic)
 
     changes = normalise_changes(settings, build_settings(spec, preset), changes)
+    config = describe_run(spec, preset, settings, changes) | {"seeds": seeds, "name": name}
+    config["fingerprint"] = data.fingerprint
     folder = local_path(out or records.runs_folder(preset)) / folder_name(spec, changes, name)
-    config = {
-        "experiment": experiment,
-        "family": spec.family,
-        "preset": preset,
-        "seeds": seeds,
-        "name": name,
-        "changes": changes,
-        "settings": settings.model_dump(mode="json"),
-        "fingerprint": data.fingerprint,
-        "networks": {
-            role: folder_name(network_of(spec, role), own, None) for role, own in network_changes(spec, changes)
-        },
-    }
-    kept = records.find_record(folder.name, preset, out)
-    if kept is None and out and spec.family == "classifier":  # a conditional VAE's networks may be had elsewhere
-        kept = records.find_record(folder.name, preset)
-    if kept and not retrain and answers(kept, config, folder, data.synthetic):
-        display_message(f"Loaded the record of {folder.name}: {describe_origin(kept)}", warning=kept.synthetic)
-        if kept.data["fingerprint"] != data.fingerprint:
-            display_message("The data at hand are others: what is scored on them anew is no score of this record", True)
+    if not retrain and (kept := find_answer(folder, config, data, out)):
         return kept
     check_replaceable(folder)
     there = records.read_record(folder)
@@ -158,6 +141,32 @@ def train_or_load(
             warning=True,
         )
     return records.read_record(folder)
+
+
+def describe_run(spec: Experiment, preset: str, settings: DataSettings, changes: dict[str, Any]) -> dict[str, Any]:
+    """What a run is to make, as its record will keep it in `config.json`."""
+    networks = {role: folder_name(network_of(spec, role), own, None) for role, own in network_changes(spec, changes)}
+    return {
+        "experiment": spec.name,
+        "family": spec.family,
+        "preset": preset,
+        "changes": changes,
+        "settings": settings.model_dump(mode="json"),
+        "networks": networks,
+    }
+
+
+def find_answer(folder: Path, config: dict[str, Any], data: DataSet, out: str | Path | None) -> Record | None:
+    """The record that makes a run with `config` needless, see `answers`; None if there is none."""
+    kept = records.find_record(folder.name, config["preset"], out)
+    if kept is None and out and config["family"] == "classifier":  # a conditional VAE's networks may be had elsewhere
+        kept = records.find_record(folder.name, config["preset"])
+    if kept is None or not answers(kept, config, folder, data.synthetic):
+        return None
+    display_message(f"Loaded the record of {folder.name}: {describe_origin(kept)}", warning=kept.synthetic)
+    if kept.data["fingerprint"] != data.fingerprint:
+        display_message("The data at hand are others: what is scored on them anew is no score of this record", True)
+    return kept
 
 
 def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path | None = None) -> list[Record]:
