@@ -259,8 +259,8 @@ CVAE_CIFAR10 = Experiment(
         disturb_shift=3,
         disturb_noise=by_preset(tiny=0.1, quick=0.1, full=0.2),
         disturb_blur=by_preset(tiny=1.0, quick=1.0, full=0.9),
-        # After airbench94 (Jordan 2024), below the assignment's 2.0 M parameters. Noise costs it accuracy: without any a
-        # wider one reads .931 of the test split, and drawings obey it by textures that no judge reads.
+        # After airbench94 (Jordan 2024), below the assignment's 2.0 M parameters. Noise costs it accuracy: a wider one
+        # without any reads .931 of the test split, and drawings obey it by textures that no judge reads.
         classifier=OBJECT_READER
         | dict(
             net="ObjectNet",
