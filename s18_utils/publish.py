@@ -22,8 +22,8 @@ from s18_utils.experiments import EXPERIMENTS, NETWORKS, build_settings, get_exp
 from s18_utils.records import Record
 from s18_utils.report.progress import display_message
 from s18_utils.report.readme import write_results
-from s18_utils.report.values import fill_values, look_up_value
-from s18_utils.runs import replace_folder, save_figures
+from s18_utils.report.values import fill_values, find_published, look_up_value
+from s18_utils.runs import save_figures
 from s18_utils.settings import describe_changes
 from s18_utils.site.sources import require_notebooks
 
@@ -89,17 +89,11 @@ def check_data(name: str, preset: str) -> None:
 def published_folder(name: str, preset: str) -> Path:
     """Where an experiment's record, or a series of records, of a preset is published.
 
-    `figures/` for the largest preset that there is a record of, `figures/<preset>/` for the others.
+    `figures/` for the preset that was the first, `figures/<preset>/` for others.
     """
     folder = records.PUBLISHED / name
     kept = next((record for path in (folder, *folder.glob("*/")) if (record := records.read_record(path))), None)
-    if kept is None or kept.preset == preset:
-        return records.PUBLISHED
-    if records.PRESETS.index(kept.preset) > records.PRESETS.index(preset):
-        return records.PUBLISHED / preset
-    (records.PUBLISHED / kept.preset).mkdir(exist_ok=True)
-    replace_folder(folder, records.PUBLISHED / kept.preset / name)
-    return records.PUBLISHED
+    return records.PUBLISHED if kept is None or kept.preset == preset else records.PUBLISHED / preset
 
 
 def train_published(name: str, preset: str, folder: Path | None = None, **options: Any) -> Record:
@@ -160,15 +154,17 @@ def redraw(record: Record) -> None:
 
 
 def compare_unets(preset: str) -> None:
-    """Draws the figures that show several UNets at once.
+    """Draws the figures that show several UNets of a preset at once, beside their records.
 
     What they predict stays as it was drawn where not all have weights: a clone of the repository may have none.
     """
-    kept = records.find_records(records.family_names("unet"), preset)
-    pictures = {"unets_by_class": s18_utils.unet.figures.compare_by_class(kept)} if kept else {}
-    if kept and all(record.has_weights for record in kept):
+    kept = [record for name in records.family_names("unet") if (record := find_published(name, preset))]
+    if not kept:
+        return
+    pictures = {"unets_by_class": s18_utils.unet.figures.compare_by_class(kept)}
+    if all(record.has_weights for record in kept):
         pictures["unets_side_by_side"] = s18_utils.unet.figures.compare_predictions(kept, training.record_data(kept[0]))
-    save_figures(records.PUBLISHED, pictures)
+    save_figures(kept[0].folder.parent, pictures)
 
 
 def render(name: str) -> bool:

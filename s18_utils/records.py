@@ -361,8 +361,8 @@ def default_preset(experiment: str | None = None) -> str:
     """
     preset = os.environ.get("S18_PRESET")
     if not preset:
-        published = find_record(experiment, "full", PUBLISHED) if experiment else None
-        ready = published is not None and published.has_weights
+        ways = [find_record(experiment, "full", folder) for folder in folders_of("full")[1:]] if experiment else []
+        ready = any(record and record.has_weights and not record.released for record in ways)
         preset = "full" if ready or device().type != "cpu" else "quick"
     check_choice("preset", preset, PRESETS)
     return preset

@@ -81,12 +81,14 @@ def test_predictions_of_several_unets_are_not_drawn_without_their_weights(reposi
 
 def test_records_of_two_presets_are_published_side_by_side(repository, monkeypatch):
     monkeypatch.setitem(SEEDS, "unet", 1)
-    publish("quick", [NAME])
-    publish("tiny", [NAME])
+    for preset in ("quick", "tiny", "full"):
+        publish(preset, [NAME])
     figures = repository / "figures"
-    assert [read_record(folder / NAME).preset for folder in (figures, figures / "tiny")] == ["quick", "tiny"]
-    publish("full", [NAME])  # the largest has the first place
-    assert [read_record(folder / NAME).preset for folder in (figures, figures / "quick")] == ["full", "quick"]
+    folders = [figures, figures / "tiny", figures / "full"]  # the first has the first place
+    assert [read_record(folder / NAME).preset for folder in folders] == ["quick", "tiny", "full"]
+    assert all((folder / "unets_by_class.png").is_file() for folder in folders)
+    rows = [line for line in (repository / "README.md").read_text().splitlines() if line.startswith("| max pooling")]
+    assert [row.split(" | ")[1] for row in rows] == ["tiny", "quick", "full"]
 
 
 def test_trade_offs_of_two_presets_are_published_side_by_side(repository, monkeypatch):
@@ -105,8 +107,7 @@ def test_trade_offs_of_two_presets_are_published_side_by_side(repository, monkey
     (record / "history.csv").write_text("seed,epoch\n0,1\n")
     for preset in ("quick", "tiny", "full"):
         publishing.publish_tradeoff("cvae-mnist", preset)
-    assert measured == [figures / name, figures / "tiny" / name, figures / name]
-    assert read_record(figures / "quick" / name / record.name).preset == "quick"  # out of the way of a larger one
+    assert measured == [figures / name, figures / "tiny" / name, figures / "full" / name]
     assert (figures / name / "tradeoff.png").is_file()
 
 

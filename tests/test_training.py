@@ -377,13 +377,22 @@ def test_the_preset_comes_from_the_environment_or_the_device(monkeypatch):
         records.default_preset()
 
 
-def test_published_weights_at_full_make_full_the_preset(monkeypatch, tmp_path):
+def test_weights_at_full_that_come_along_make_full_the_preset(monkeypatch, tmp_path):
     monkeypatch.setattr(records, "device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(records, "PUBLISHED", tmp_path)
-    for preset, kept, expected in (("full", "kept", "full"), ("quick", "kept", "quick"), ("full", "", "quick")):
-        write_record(Record(tmp_path / NAME, sample_metrics(preset=preset), sample_history()), {}, {}, {})
+    monkeypatch.setattr(records, "PUBLISHED", tmp_path / "figures")
+    monkeypatch.setattr(records, "RELEASED", tmp_path)
+    (tmp_path / "large").touch()
+    beside = tmp_path / "figures" / "full"
+    for place, preset, kept, expected in (
+        (beside.parent, "full", "weights.safetensors", "full"),
+        (beside.parent, "quick", "weights.safetensors", "quick"),
+        (beside, "full", "", "quick"),
+        (beside, "full", "weights.json", "quick"),  # of a release, on this machine and on no other
+        (beside, "full", "weights.safetensors", "full"),
+    ):
+        write_record(Record(place / NAME, sample_metrics(preset=preset), sample_history()), {}, {}, {})
         if kept:
-            (tmp_path / NAME / "weights.safetensors").touch()
+            (place / NAME / kept).write_text('{"file": "large", "sha256": ""}')
         assert records.default_preset(NAME) == expected
         assert records.default_preset() == records.default_preset("unet-strided-upsample-dice") == "quick"
 

@@ -5,13 +5,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from s18_utils import records
-from s18_utils.experiments import EXPERIMENTS
+from s18_utils.experiments import EXPERIMENTS, PRESETS
 from s18_utils.play.export import export_cvae, write_unet
 from s18_utils.play.photographs import describe_unets
 from s18_utils.play.runtime import copy_runtime
 from s18_utils.play.scripts import STATIC
-from s18_utils.records import Record, read_record
+from s18_utils.records import Record
+from s18_utils.report.values import find_published
 
 FOLDERS = ("scripts", "runtime", "models")  # beside the page, served as they are
 BODY = STATIC.parent / "playground.html"  # no blank lines, so that it can stand in Markdown
@@ -59,8 +59,8 @@ def find_players() -> list[Record]:
     """Of each experiment the published record with weights that a page can carry, the largest preset first."""
     found = []
     for name, experiment in EXPERIMENTS.items():
-        folders = [records.PUBLISHED, *(records.PUBLISHED / preset for preset in ("full", "quick"))]
-        kept = [record for folder in folders if (record := read_record(folder / name)) and record.has_weights]
+        ways = [find_published(name, preset) for preset in reversed(PRESETS)]
+        kept = [record for record in ways if record and record.has_weights]
         if experiment.family == "unet":
             kept = [record for record in kept if 2 * record.metrics["parameters"] <= LARGEST]
         found += kept[:1]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from s18_utils.errors import InputError
+from s18_utils.experiments import PRESETS
 from s18_utils.records import Record, family_names
 from s18_utils.report.table import Table
 from s18_utils.report.tables import compare_records, describe_series
@@ -30,7 +31,8 @@ def summarise(part: str) -> str:
             return tabulate_effects(find_combinations()).markdown()
         except InputError as error:
             return f"Not all combinations are published yet: {error}."
-    return summarise_records([record for name in family_names(part) if (record := find_published(name))])
+    ways = [find_published(name, preset) for preset in PRESETS for name in family_names(part)]
+    return summarise_records([record for record in ways if record])
 
 
 def summarise_records(kept: Sequence[Record]) -> str:

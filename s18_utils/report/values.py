@@ -4,11 +4,11 @@ A mark holds the name of a value, and what stands up to its end is replaced:
 
     The judge reads <!-- value cvae-mnist: test.swap_agreement .1% -->99.8 %<!-- end --> of the swaps as asked.
 
-A name is `RECORD: PATH FORMAT`. RECORD is that of an experiment or a variant, with `@quick` at the end for a preset of
-one's choice; `AFTER - BEFORE` is the difference of two. PATH leads through `metrics.json`, `9*data.test` is nine times
-that number. FORMAT is one of Python's, `.3f` if left out; with `±` after it the standard deviation over seeds is
-added where there is one, for a difference that which it would have between single runs. `effect up: iou border` is what
-a choice of the UNets changes in a score, with its 95 % interval.
+A name is `RECORD: PATH FORMAT`. RECORD is that of an experiment or a variant, with `@full` at the end for a preset
+other than the one in `figures/` itself; `AFTER - BEFORE` is the difference of two. PATH leads through `metrics.json`,
+`9*data.test` is nine times that number. FORMAT is one of Python's, `.3f` if left out; with `±` after it the standard
+deviation over seeds is added where there is one, for a difference that which it would have between single runs.
+`effect up: iou border` is what a choice of the UNets changes in a score, with its 95 % interval.
 """
 
 import math
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from s18_utils import records
-from s18_utils.errors import InputError
+from s18_utils.errors import InputError, check_choice
 from s18_utils.experiments import PRESETS
 from s18_utils.records import Record
 from s18_utils.unet.effects import FACTORS, estimate_effects, find_combinations
@@ -87,12 +87,17 @@ def get_published(name: str) -> Record:
 
 
 def find_published(name: str, *presets: str) -> Record | None:
-    """The published record of that name at the first of some presets; by default the largest that there is."""
-    for preset in presets or reversed(PRESETS):
-        for folder in (records.PUBLISHED, records.PUBLISHED / preset):
-            if record := records.find_record(name, preset, folder):
-                return record
-    return None
+    """The published record of that name at the first of some presets; by default the one in `figures/` itself.
+
+    Raises:
+        InputError: an unknown preset.
+    """
+    for preset in presets:
+        check_choice("preset", preset, PRESETS)
+    folders = (records.PUBLISHED, *(records.PUBLISHED / preset for preset in PRESETS))
+    found = [record for folder in folders if (record := records.read_record(folder / name))]
+    ways = [record for preset in presets for record in found if record.preset == preset] if presets else found
+    return next(iter(ways), None)
 
 
 def follow_path(record: Record, path: str) -> Any:

@@ -142,11 +142,8 @@ def write_index(sources: Path, contents: dict[str, list[str]], published: list[R
     pictures = [path for name in FIRST_PICTURES if (path := records.PUBLISHED / name).is_file()]
     parts += show_pictures(sources, pictures[:1]) + ["## Notebooks", "\n".join(links)]
     for family in ("unet", "cvae"):
-        largest = {}  # of each experiment the record of the largest preset
-        for record in sorted(published, key=lambda record: PRESETS.index(record.preset)):
-            if record.family == family and record.folder.name in EXPERIMENTS:
-                largest[record.folder.name] = record
-        kept = [largest[name] for name in EXPERIMENTS if name in largest]
+        kept = [record for record in published if record.family == family and record.folder.name in EXPERIMENTS]
+        kept.sort(key=lambda record: PRESETS.index(record.preset))
         parts += [f"## {TITLES[family]}", summarise_records(kept)]
         parts += show_pictures(
             sources, [path for path in pictures[1:] if path.name.startswith("unets") == (family == "unet")]

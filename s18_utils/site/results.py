@@ -49,8 +49,8 @@ def write_results(sources: Path, published: list[Record]) -> list[str]:
             [f"[{row[0]}]({names[record.folder]}.md)", *row[1:]] for record, row in zip(kept, table.rows, strict=True)
         ]
         parts += [f"## {title}", Table(table.header, rows).markdown(), *describe_series(kept)]
-        prefix = {"unet": "unets_", "cvae": "cvaes_"}.get(family)
-        parts += show_pictures(sources, sorted(records.PUBLISHED.glob(f"{prefix}*.png"))) if prefix else []
+        pictures = sorted(records.PUBLISHED.glob("**/unets_*.png")) if family == "unet" else []
+        parts += show_pictures(sources, pictures)
         parts += show_effects(sources) if family == "unet" else []
         parts += [part for record in kept if family == "cvae" for part in show_tradeoff(sources, record)]
     (sources / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -118,8 +118,9 @@ def show_pictures(sources: Path, files: list[Path], up: str = "") -> list[str]:
         path = Path("figures") / file.relative_to(records.PUBLISHED)
         (sources / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, sources / path)
-        name = re.sub(r"^(unets|cvaes)_", "", file.stem)
+        name = re.sub(r"^unets_", "", file.stem)
         text = CAPTIONS.get(name, name.replace("_", " ").capitalize())
+        text += f", preset {path.parts[1]}" if path.parts[1] in PRESETS else ""
         width = f"{{width={max(png_width(file.read_bytes()) // 2, 1)}px}}"
         parts += [f"![{text}]({up}{path.as_posix().replace(' ', '%20')}){width}", f"[{text}.]{{.picture-text}}"]
     return parts
