@@ -80,10 +80,11 @@ def no_network(**more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
-    """A repository with the files of this one, at the tag that the cell asks for."""
+    """A repository with the files of this one but for large ones, at the tag that the cell asks for."""
     folder = tmp_path_factory.mktemp("repository")
-    for name in ("s18_utils", "figures"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "s18_utils", folder / "s18_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    heavy = shutil.ignore_patterns("*.png", "weights.safetensors")  # fifty megabytes that nothing here looks into
+    shutil.copytree(ROOT / "figures", folder / "figures", ignore=heavy)
     for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     git = ["git", "-C", folder, "-c", "user.name=Test", "-c", "user.email=test@localhost"]

@@ -205,7 +205,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(copied, tiny_cvae, tmp_pat
     assert resumed.test == whole.test
 
 
-def test_an_interrupted_network_stops_the_experiment_and_goes_on_next_time(tmp_path, monkeypatch, tiny_cvae):
+def test_an_interrupted_network_stops_the_experiment_and_goes_on_next_time(copied, monkeypatch, tiny_cvae):
+    for name in (NAME, NETWORKS[1]):  # the others are there already
+        shutil.rmtree(copied / name)
     step, left = ClassifierModule.training_step, [1]
 
     def stop(module, batch, batch_idx):
@@ -216,15 +218,15 @@ def test_an_interrupted_network_stops_the_experiment_and_goes_on_next_time(tmp_p
 
     monkeypatch.setattr(ClassifierModule, "training_step", stop)
     with pytest.raises(KeyboardInterrupt, match="while training judge-mnist: run this again to go on"):
-        train_or_load(NAME, "tiny", out=tmp_path)
-    assert not (tmp_path / NAME).exists()
-    assert read_record(tmp_path / NETWORKS[1]).metrics["interrupted"]
-    record = train_or_load(NAME, "tiny", out=tmp_path)
+        train_or_load(NAME, "tiny", out=copied)
+    assert not (copied / NAME).exists()
+    assert read_record(copied / NETWORKS[1]).metrics["interrupted"]
+    record = train_or_load(NAME, "tiny", out=copied)
     assert record.test["judges"]["judge"]["accuracy"] > 0.9
-    judge = read_record(tmp_path / NETWORKS[1])
+    judge = read_record(copied / NETWORKS[1])
     assert not judge.metrics["interrupted"]
     assert [row["epoch"] for row in judge.history] == [1, 2, 3, 4]
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+    assert sorted(path.name for path in copied.iterdir() if path.name.startswith(".")) == []
 
 
 def test_the_cifar_experiment_runs_from_end_to_end(tmp_path, monkeypatch):
