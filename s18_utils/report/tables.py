@@ -1,7 +1,6 @@
 """Tables of results and parameters, for notebooks, the terminal and the README."""
 
 import inspect
-import math
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -9,6 +8,7 @@ from IPython.display import Markdown
 from torch import nn
 
 from s18_utils.records import Record
+from s18_utils.report.intervals import confidence_interval, format_interval, gains_by_seed
 from s18_utils.report.origin import describe_seeds, describe_share
 from s18_utils.report.table import Table
 from s18_utils.runs import flatten
@@ -71,16 +71,16 @@ def compare_settings(records: Sequence[Record]) -> Table:
 def contrast_scores(before: Record, after: Record) -> Table:
     """Two records' test scores and what the second gains on the first.
 
-    With several seeds a difference comes with the standard deviation that it would have between single runs. Not the
-    test loss: the two need not have the same one.
+    Where both have the same seeds, the gain comes with the 95 % interval of its mean over them. Not the test loss: the
+    two need not have the same one.
     """
     names = [name for name in flatten_scores(before.test) if name != "loss" and name in flatten_scores(after.test)]
     rows = []
     for name in names:
         first, second = (flatten_scores(record.test)[name] for record in (before, after))
-        deviations = [flatten_scores(record.spread).get(name) for record in (before, after)]
-        deviation = None if None in deviations else math.hypot(*deviations)
-        gain = "" if None in (first, second) else format_number(second - first, deviation, sign="+")
+        gain = "" if None in (first, second) else format_number(second - first, sign="+")
+        if by_seed := gains_by_seed(before, after, lambda test, name=name: flatten_scores(test).get(name)):
+            gain = format_interval(*confidence_interval(by_seed))
         rows.append([name, format_score(before, name), format_score(after, name), gain])
     return Table(["test score", before.label([after]), after.label([before]), "difference"], rows)
 

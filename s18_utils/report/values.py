@@ -7,11 +7,10 @@ A mark holds the name of a value, and what stands up to its end is replaced:
 A name is `RECORD: PATH FORMAT`. RECORD is that of an experiment or a variant, with `@full` at the end for a preset
 other than the one in `figures/` itself; `AFTER - BEFORE` is the difference of two. PATH leads through `metrics.json`,
 `9*data.test` is nine times that number. FORMAT is one of Python's, `.3f` if left out; with `±` after it the standard
-deviation over seeds is added where there is one, for a difference that which it would have between single runs.
+deviation over seeds is added where there is one, and to a difference its 95 % interval where both have the same seeds.
 `effect up: iou border` is what a choice of the UNets changes in a score, with its 95 % interval.
 """
 
-import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from s18_utils import records
 from s18_utils.errors import InputError, check_choice
 from s18_utils.experiments import PRESETS
 from s18_utils.records import Record
+from s18_utils.report.intervals import confidence_interval, format_interval, gains_by_seed
 from s18_utils.unet.effects import FACTORS, estimate_effects, find_combinations
 
 START, END = "<!-- value ", "<!-- end -->"
@@ -63,10 +63,14 @@ def look_up_value(name: str) -> str:
     form = match["form"] or (".3f" if isinstance(value, float) else ",")
     try:
         text = to_text(value, form)
-        if match["spread"]:
-            spreads = [find_path(record.metrics, match["path"].replace("test.", "spread.", 1)) for record in found]
-            if None not in spreads:
-                text += f" ± {to_text(math.hypot(*spreads) * int(match['times'] or 1), form.lstrip('+'))}"
+        if match["spread"] and len(found) == 2:
+            after, before = found
+            gains = gains_by_seed(before, after, lambda test: find_path({"test": test}, match["path"]))
+            if gains:
+                text = format_interval(*confidence_interval(gains), form).replace("-", "\N{MINUS SIGN}")
+        elif match["spread"]:
+            spread = find_path(found[0].metrics, match["path"].replace("test.", "spread.", 1))
+            text += f" ± {to_text(spread, form)}" if spread is not None else ""
     except ValueError as error:
         raise InputError(f"{form!r} is no format for a number: write one such as .3f or .1% in {name!r}") from error
     return text

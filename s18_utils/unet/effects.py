@@ -7,16 +7,11 @@ score of the four networks with its second option less the mean of the four with
 
 An *interaction* of two or three choices takes the product of their signs: half of how much the effect of the one
 differs between the options of the other. What a seed does to all eight networks cancels in E_s, so the seeds are
-independent repetitions of each effect, and its 95 % confidence interval over n seeds is
-
-    mean(E_s) ± t(0.975, n − 1) · sd(E_s) / √n
-
-(Box, Hunter & Hunter 2005, *Statistics for Experimenters*, ch. 5). With three seeds t is 4.30: an interval that leaves
-out 0 says something, one that does not says little. Of twenty effects that are none, one will leave out 0 by chance.
+independent repetitions of each effect, and give it a 95 % interval (see `report.intervals`; Box, Hunter & Hunter 2005,
+*Statistics for Experimenters*, ch. 5). Of twenty effects that are none, one will leave out 0 by chance.
 """
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -28,6 +23,7 @@ import s18_utils.records
 from s18_utils.errors import InputError
 from s18_utils.experiments import PRESETS
 from s18_utils.records import Record, family_names, read_record
+from s18_utils.report.intervals import confidence_interval, format_interval
 from s18_utils.report.style import BLUE, GREY, new_figure, style_lines
 from s18_utils.report.table import Table
 
@@ -45,8 +41,6 @@ OTHERS = (
     ("unet-strided-transpose-bce", {"loss": "dice"}),
 )
 FOLDER = "unet-effects"
-# t(0.975, n) for n = 1, 2, …; with more seeds the last serves, and makes intervals a little too wide.
-T_975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ class Effect:
     @property
     def text(self) -> str:
         """The estimate and its interval."""
-        return f"{self.estimate:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+        return format_interval(self.estimate, self.low, self.high)
 
     @property
     def clear(self) -> bool:
@@ -125,10 +119,8 @@ def estimate_effects(records: Sequence[Record], score: str = "mean_iou") -> list
                 / 4
                 for seed in seeds
             )
-            t = T_975[min(len(seeds) - 1, len(T_975)) - 1]
-            mean, half = statistics.fmean(by_seed), t * statistics.stdev(by_seed) / math.sqrt(len(seeds))
             factors = tuple(list(FACTORS)[i] for i in chosen)
-            effects.append(Effect(factors, score, mean, mean - half, mean + half, by_seed))
+            effects.append(Effect(factors, score, *confidence_interval(by_seed), by_seed))
     return effects
 
 

@@ -119,12 +119,19 @@ def test_the_contrast_of_two_records(tmp_path):
     assert "loss" not in rows  # two losses can't be compared
 
 
-def test_the_contrast_of_several_seeds_has_deviations(tmp_path):
-    before = keep(tmp_path, spread={"mean_iou": 0.003, "iou": {"pet": 0.02}})
-    after = keep(tmp_path, experiment=DICE, spread={"mean_iou": 0.004})
+def test_the_contrast_of_several_seeds_has_intervals(tmp_path):
+    def by_seed(*values):
+        return {"seeds": [0, 1, 2], "by_seed": [{"mean_iou": value} for value in values]}
+
+    before = keep(tmp_path, spread={"mean_iou": 0.003, "iou": {"pet": 0.02}}, **by_seed(0.60, 0.62, 0.58))
+    after = keep(tmp_path, experiment=DICE, spread={"mean_iou": 0.004}, **by_seed(0.61, 0.65, 0.63))
     rows = {row[0]: row[1:] for row in tables.contrast_scores(before, after).rows}
-    assert rows["mean iou"] == ["0.600 ± 0.003", "0.600 ± 0.004", "+0.000 ± 0.005"]
-    assert rows["iou pet"] == ["0.700 ± 0.020", "0.700", "+0.000"]  # one side has none
+    # Gains of .01, .03 and .05: mean .03, deviation .02, so ± 4.3027 · .02 / √3 = .0497.
+    assert rows["mean iou"] == ["0.600 ± 0.003", "0.600 ± 0.004", "+0.030 (-0.020 to +0.080)"]
+    assert rows["iou pet"] == ["0.700 ± 0.020", "0.700", "+0.000"]  # which is not known by seed
+    other = keep(tmp_path, experiment=DICE, seeds=[0, 1], by_seed=[{"mean_iou": 0.61}, {"mean_iou": 0.65}])
+    rows = {row[0]: row[1:] for row in tables.contrast_scores(before, other).rows}
+    assert rows["mean iou"][2] == "+0.000"  # two seeds against three
 
 
 def test_scores_one_a_line():

@@ -19,7 +19,8 @@ def published(monkeypatch, tmp_path):
     monkeypatch.setattr(records, "PUBLISHED", tmp_path)
     for name, value, spread in ((BCE, 0.6, 0.03), (DICE, 0.65, 0.04)):
         test = sample_metrics()["test"] | {"mean_iou": value}
-        metrics = sample_metrics(experiment=name, test=test, spread={"mean_iou": spread}, seeds=[0, 1])
+        by_seed = [test | {"mean_iou": value - spread}, test | {"mean_iou": value + 2 * spread}]
+        metrics = sample_metrics(experiment=name, test=test, spread={"mean_iou": spread}, seeds=[0, 1], by_seed=by_seed)
         write_record(Record(tmp_path / name, metrics, sample_history(2)), {"changes": {}}, {}, {})
 
 
@@ -35,7 +36,9 @@ def published(monkeypatch, tmp_path):
         (f"{BCE}: parameters", "31,037,763"),
         (f"{BCE}: preset", "tiny"),
         (f"{BCE}@tiny: epochs", "2"),
-        (f"{DICE} - {BCE}: test.mean_iou +.3f ±", "+0.050 ± 0.050"),  # the root of 0.03² + 0.04²
+        # Gains of .04 and .07: mean .055, deviation .0212, so ± 12.7062 · .0212 / √2 = .191.
+        (f"{DICE} - {BCE}: test.mean_iou +.3f ±", "+0.055 (\N{MINUS SIGN}0.136 to +0.246)"),
+        (f"{DICE} - {BCE}: parameters + ±", "+0"),  # which no seed has its own of
         (f"{BCE} - {DICE}: test.mean_iou", "\N{MINUS SIGN}0.050"),
     ],
 )
