@@ -125,8 +125,7 @@ def publish_tradeoff(name: str, preset: str) -> None:
     """Measures the trade-off where there is none of these settings, and draws it."""
     folder = published_folder(f"{name}-tradeoff", preset) / f"{name}-tradeoff"
     measured = training.train_tradeoff(name, preset, folder)
-    chosen = build_settings(get_experiment(name), preset).label_weight
-    save_figures(folder, {"tradeoff": s18_utils.cvae.tradeoff.draw_tradeoff(measured, chosen)})
+    save_figures(folder, {"tradeoff": s18_utils.cvae.tradeoff.draw_tradeoff(measured)})
 
 
 def publish_combinations(preset: str) -> None:

@@ -99,7 +99,7 @@ def test_trade_offs_of_two_presets_are_published_side_by_side(repository, monkey
         return measured.append(folder) or []
 
     monkeypatch.setattr(training, "train_tradeoff", train_tradeoff)
-    monkeypatch.setattr("s18_utils.cvae.tradeoff.draw_tradeoff", lambda records, chosen: new_figure("")[0])
+    monkeypatch.setattr("s18_utils.cvae.tradeoff.draw_tradeoff", lambda records: new_figure("")[0])
     figures, name = repository / "figures", "cvae-mnist-tradeoff"
     record = figures / name / "cvae-mnist+label weight 0"
     record.mkdir(parents=True)

@@ -14,7 +14,6 @@ from s18_utils import records, training
 from s18_utils.cvae.tradeoff import draw_tradeoff
 from s18_utils.data.batches import StoreData
 from s18_utils.errors import InputError
-from s18_utils.experiments import build_settings, get_experiment
 from s18_utils.report.curves import draw_curves
 from s18_utils.unet import figures
 
@@ -79,8 +78,7 @@ def test_the_pictures_of_a_record(folder, monkeypatch):
 @pytest.mark.parametrize("folder", SERIES, ids=lambda folder: folder.name)
 def test_the_pictures_of_a_trade_off(folder):
     series = records.read_series(folder)
-    chosen = build_settings(get_experiment(series[0].experiment), series[0].preset).label_weight
-    assert_alike(draw_tradeoff(series, chosen), folder / "tradeoff.png")
+    assert_alike(draw_tradeoff(series), folder / "tradeoff.png")
 
 
 def test_the_pictures_of_all_unets(monkeypatch):

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from matplotlib.figure import Figure
 
 from s18_utils.cvae.variety import find_variety
-from s18_utils.experiments import get_experiment
+from s18_utils.experiments import build_settings, get_experiment
 from s18_utils.records import Record
 from s18_utils.report.style import GREY, LINES, label_lines, new_figure, style_lines
 from s18_utils.report.table import Table
@@ -43,13 +43,15 @@ def tradeoff_table(records: Sequence[Record], setting: str = "label_weight") -> 
     return Table([setting.replace("_", " "), "seeds", *scores[0]], rows)
 
 
-def draw_tradeoff(records: Sequence[Record], chosen: float, setting: str = "label_weight") -> Figure:
-    """Agreement and variety, reconstruction, and what survives, against the setting; the `chosen` value is marked.
+def draw_tradeoff(records: Sequence[Record], setting: str = "label_weight") -> Figure:
+    """Agreement and variety, reconstruction, and what survives, against the setting; the block's value is marked.
 
     A bar spans a standard deviation over seeds each way, where there are several.
     """
     records = sorted(records, key=lambda record: getattr(record.settings, setting))
     values = [getattr(record.settings, setting) for record in records]
+    spec = get_experiment(records[0].experiment)
+    chosen = getattr(build_settings(spec, records[0].preset), setting)
     seeds = [[list_scores(test) for test in record.metrics.get("by_seed") or [record.test]] for record in records]
     names = list(seeds[0][0])
     panels = {
@@ -58,7 +60,7 @@ def draw_tradeoff(records: Sequence[Record], chosen: float, setting: str = "labe
         "correlation within classes": [name for name in names if name.endswith("survives")],
     }
     figure, axes = new_figure(
-        f"{get_experiment(records[0].experiment).title}: what the {setting.replace('_', ' ')} buys and costs"
+        f"{spec.title}: what the {setting.replace('_', ' ')} buys and costs"
         + ", synthetic data" * records[0].synthetic,
         columns=3,
         width=12,

@@ -54,9 +54,8 @@ def write_unet(record: Record, file: Path) -> None:
     def same_masks(before: np.ndarray, after: np.ndarray) -> bool:
         return (before.argmax(1) == after.argmax(1)).mean() >= AGREEMENT
 
-    write_network(
-        Probabilities(record.model().unet, stack=False), {"images": images}, "probabilities", file, same_masks
-    )
+    net = Probabilities(record.model(), stack=False)  # the module, which pads what four halvings can't divide
+    write_network(net, {"images": images}, "probabilities", file, same_masks)
 
 
 def draw_noise(channels: int, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The trade-off: a line and a point for each record, the chosen value marked, what is missing said."""
+"""The trade-off: a line and a point for each record, the block's value marked, what is missing said."""
 
 from types import SimpleNamespace
 
@@ -41,7 +41,7 @@ def test_the_table_is_ordered_and_has_agreement_and_variety():
 def test_what_was_not_scored_is_said_in_the_table_and_left_out_of_the_plot():
     records = [record_of(weight, scored=False) for weight in WEIGHTS]
     assert tradeoff_table(records).rows[0][3] == "not scored"
-    axis = draw_tradeoff(records, 20.0).axes[0]
+    axis = draw_tradeoff(records).axes[0]
     assert [line.get_label() for line in axis.lines if not line.get_label().startswith("_")] == [
         "swap agreement",
         "true label",
@@ -49,7 +49,7 @@ def test_what_was_not_scored_is_said_in_the_table_and_left_out_of_the_plot():
 
 
 def test_a_point_for_each_record_and_the_chosen_value_marked():
-    figure = draw_tradeoff([record_of(weight) for weight in WEIGHTS], 20.0)
+    figure = draw_tradeoff([record_of(weight) for weight in WEIGHTS])
     shares, error, survives = figure.axes
     lines = {line.get_label(): line for line in shares.lines if not line.get_label().startswith("_")}
     assert list(lines) == ["swap agreement", "coverage", "recall", "true label"]
@@ -62,7 +62,7 @@ def test_a_point_for_each_record_and_the_chosen_value_marked():
 
 
 def test_bars_span_the_deviation_over_seeds():
-    axis = draw_tradeoff([record_of(0.0, seeds=3), record_of(20.0, seeds=3)], 0.0).axes[0]
+    axis = draw_tradeoff([record_of(0.0, seeds=3), record_of(20.0, seeds=3)]).axes[0]
     bars = axis.collections[0].get_segments()
     # Agreement 0, 0.1 and 0.2 over three seeds: mean 0.1, deviation 0.1.
     np.testing.assert_allclose(bars[0][:, 1], [0.0, 0.2], atol=1e-6)
@@ -71,4 +71,4 @@ def test_bars_span_the_deviation_over_seeds():
 def test_any_setting_in_which_records_differ():
     table = tradeoff_table([record_of(weight) for weight in WEIGHTS], "latent")
     assert table.header[0] == "latent"
-    assert draw_tradeoff([record_of(weight) for weight in WEIGHTS], 20, "latent").axes[0].get_xlabel() == "latent"
+    assert draw_tradeoff([record_of(weight) for weight in WEIGHTS], "latent").axes[0].get_xlabel() == "latent"

@@ -19,10 +19,11 @@ from s18_utils import records
 from s18_utils.errors import InputError
 from s18_utils.play import export, page
 from s18_utils.play.card import export_record
-from s18_utils.play.export import export_cvae, write_network, write_unet
+from s18_utils.play.export import Probabilities, export_cvae, write_network, write_unet
 from s18_utils.play.latent import map_codes
 from s18_utils.play.photographs import find_photographs
 from s18_utils.records import read_record
+from s18_utils.unet.module import UNetModule
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,17 @@ def test_a_unet_gives_the_same_probabilities_and_masks_in_onnxruntime(figures, t
     assert np.abs(given - expected).max() < 1e-3
     assert (given.argmax(1) == expected.argmax(1)).mean() >= 0.999
     assert given.argmax(1).min() < given.argmax(1).max()  # a mask of more than one class
+
+
+def test_a_unet_of_a_side_that_four_halvings_can_not_divide(tmp_path):
+    torch.manual_seed(0)
+    choices = {"encoder": "scratch", "down": "strided", "up": "bilinear", "skip": True, "loss": "dice", "width": 4}
+    rates = {"learning_rate": 1e-3, "weight_decay": 0.0}
+    module = UNetModule(**choices, **rates, classes=("pet", "background"), channels=3).eval()
+    images = torch.rand(3, 3, 40, 40)
+    write_network(Probabilities(module, stack=False), {"images": images}, "probabilities", tmp_path / "network.onnx")
+    given = run(tmp_path / "network.onnx", images=images.numpy())
+    assert np.abs(given - module.predict_probabilities(images).numpy()).max() < 1e-3
 
 
 def test_a_conditional_vae_gives_the_same_codes_drawings_and_readings(figures, tmp_path):
