@@ -57,8 +57,8 @@ def fit(
     name: Annotated[str | None, typer.Option(help="What to call the variant; by default what differs.")] = None,
     out: OutFolder = None,
     retrain: Annotated[bool, typer.Option("--retrain", help="Start over, even if there is such a record.")] = False,
-    devices: Annotated[int, typer.Option(help="GPUs of each machine; on a CPU, processes. Lightning's.")] = 1,
-    nodes: Annotated[int, typer.Option(help="Machines. Lightning's.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs of each machine; on a CPU, processes. Lightning's.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines. Lightning's.")] = 1,
     strategy: Annotated[str, typer.Option(help="How processes share the work, such as ddp. Lightning's.")] = "auto",
 ) -> None:
     """Trains an experiment or a variant of it, going on with what was begun; or loads its record if there is one."""
@@ -222,8 +222,7 @@ def readme(file: Annotated[Path, typer.Argument(help="The file to write to.")] =
 @app.command()
 def site(out: Annotated[Path, typer.Option(help="Folder for the pages.")] = Path("build/site")) -> None:
     """Builds a static site from the notebooks, as they are, and a playground that needs no kernel."""
-    if not load("site.build").build_site(out):
-        print("no published record keeps its weights: the site has no playground")
+    load("site.build").build_site(out)
     print(f"serve it with `python -m http.server --directory {out}`")
 
 

@@ -3,6 +3,7 @@
 And the way to files that raises it: paths that mean one thing everywhere, and writing that loses nothing.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -87,5 +88,6 @@ def check_overwritable(file: Path, mark: str) -> None:
 def remove_leftovers(folder: Path, pattern: str) -> None:
     """Removes what killed processes left in a folder: all that fits the pattern and is older than a day."""
     for path in folder.glob(pattern):
-        if time.time() - path.stat().st_mtime > DAY:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process may be about to move it to its place
+            if time.time() - path.stat().st_mtime > DAY:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.memory import is_oom_error
 from safetensors import SafetensorError
 
@@ -225,22 +226,29 @@ def build_trainer(epochs: int, callbacks: list[L.Callback], hardware: Hardware, 
         callbacks: Lightning's and ours.
         hardware: the devices to use.
         progress: show a bar, in a terminal.
+
+    Raises:
+        InputError: there are no such devices, or Lightning has no such strategy.
     """
     bar = progress and sys.stdout.isatty() and not in_notebook()
-    return L.Trainer(
-        max_epochs=epochs,
-        accelerator=device().type,
-        **asdict(hardware),
-        precision=precision(),
-        benchmark=device().type == "cuda",  # cuDNN tries its ways to convolve, once for each size
-        plugins=[WholeCheckpoints()],
-        callbacks=callbacks + ([TQDMProgressBar(leave=True)] if bar else []),
-        logger=False,
-        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-        enable_progress_bar=bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
+    try:
+        return L.Trainer(
+            max_epochs=epochs,
+            accelerator=device().type,
+            **asdict(hardware),
+            precision=precision(),
+            benchmark=device().type == "cuda",  # cuDNN tries its ways to convolve, once for each size
+            plugins=[WholeCheckpoints()],
+            callbacks=callbacks + ([TQDMProgressBar(leave=True)] if bar else []),
+            logger=False,
+            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+    except (ValueError, MisconfigurationException) as error:
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+        raise InputError(f"Lightning can't train so ({reason}): change devices, nodes or strategy") from error
 
 
 def was_interrupted(trainer: L.Trainer, work: Callable[[], object]) -> bool:

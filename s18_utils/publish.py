@@ -19,12 +19,11 @@ from s18_utils.data.dataset import READERS
 from s18_utils.data.sources import locate_data
 from s18_utils.errors import InputError, check_choice, write_text
 from s18_utils.experiments import EXPERIMENTS, NETWORKS, build_settings, get_experiment, network_name
-from s18_utils.records import Record
+from s18_utils.records import Record, find_published
 from s18_utils.report.progress import display_message
 from s18_utils.report.readme import write_results
-from s18_utils.report.values import fill_values, find_published, look_up_value
+from s18_utils.report.values import fill_values, look_up_value
 from s18_utils.runs import save_figures
-from s18_utils.settings import describe_changes
 from s18_utils.site.sources import require_notebooks
 
 LARGEST = 30_000_000  # bytes of weights that the repository still keeps itself
@@ -139,11 +138,12 @@ def publish_combinations(preset: str) -> None:
 
 def publish_references(preset: str) -> None:
     """Trains the networks that the UNets are held against, with one seed; without a package that one needs, not it."""
-    for name, changes in s18_utils.unet.references.VARIANTS:
+    name, folder = s18_utils.unet.references.VARIED, records.PUBLISHED / s18_utils.unet.references.FOLDER
+    for what, changes in s18_utils.unet.references.VARIANTS.items():
         try:
-            train_published(name, preset, records.PUBLISHED / s18_utils.unet.references.FOLDER, seeds=1, **changes)
+            train_published(name, preset, folder, seeds=1, **changes)
         except InputError as error:
-            display_message(f"{name} with {describe_changes(changes)} is left out: {error}", warning=True)
+            display_message(f"{name} {what} is left out: {error}", warning=True)
 
 
 def redraw(record: Record) -> None:

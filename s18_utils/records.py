@@ -162,7 +162,8 @@ class Record:
         kept."""
         files = [self.folder / "weights.safetensors"]
         if released := self.released:
-            files += [RELEASED / released["file"], Path(torch.hub.get_dir()) / "s18" / released["file"]]
+            cache = Path(torch.hub.get_dir()) / "s18" / released["sha256"][:12]  # another release has other bytes
+            files += [RELEASED / released["file"], cache / released["file"]]
         return files
 
     @cached_property
@@ -269,6 +270,11 @@ def folders_of(preset: str) -> tuple[Path, ...]:
     return runs_folder(preset), PUBLISHED, PUBLISHED / preset
 
 
+def published_folders() -> tuple[Path, ...]:
+    """Where the repository's records are: `figures/` has those of the preset published first, below it are others."""
+    return PUBLISHED, *(PUBLISHED / preset for preset in PRESETS)
+
+
 def read_record(folder: Path) -> Record | None:
     """The record in a folder, or None if there is none; an InputError if it can't be read."""
     while (folder / "metrics.json").is_file():
@@ -332,13 +338,23 @@ def find_records(names: Iterable[str], preset: str, out: str | Path | None = Non
     The one at the preset if there is one, else the published one of another preset, which says so in every table.
     Names of which there is no record at all are left out.
     """
-    others = [each for each in ("full", "quick", "tiny") if each != preset]
-    found = []
-    for name in names:
-        ways = [find_record(name, preset, out), *(find_record(name, each, PUBLISHED) for each in others)]
-        ways += [find_record(name, each, PUBLISHED / each) for each in others]
-        found.append(next((record for record in ways if record), None))
+    others = [each for each in reversed(PRESETS) if each != preset]
+    found = [find_record(name, preset, out) or find_published(name, *others) for name in names]
     return [record for record in found if record]
+
+
+def find_published(name: str, *presets: str) -> Record | None:
+    """The published record of that name at the first of some presets; by default the one in `figures/` itself, if there
+    is one there.
+
+    Raises:
+        InputError: an unknown preset.
+    """
+    for preset in presets:
+        check_choice("preset", preset, PRESETS)
+    found = [record for folder in published_folders() if (record := read_record(folder / name))]
+    ways = [record for preset in presets for record in found if record.preset == preset] if presets else found
+    return next(iter(ways), None)
 
 
 def read_series(folder: Path) -> list[Record]:
@@ -361,8 +377,8 @@ def default_preset(experiment: str | None = None) -> str:
     """
     preset = os.environ.get("S18_PRESET")
     if not preset:
-        ways = [find_record(experiment, "full", folder) for folder in folders_of("full")[1:]] if experiment else []
-        ready = any(record and record.has_weights and not record.released for record in ways)
+        published = find_published(experiment, "full") if experiment else None
+        ready = published is not None and published.has_weights and not published.released
         preset = "full" if ready or device().type != "cpu" else "quick"
     check_choice("preset", preset, PRESETS)
     return preset

@@ -104,8 +104,8 @@ class CVAESettings(DataSettings):
     label_weight: NotNegative
     true_share: NotNegative  # of the label loss, for drawings under the true label
     label_cap: bool  # no drawing gains by being easier to read than real images are
-    label_start: float  # share of the steps after which the label loss begins to rise …
-    label_full: float  # … and at which it has its whole weight
+    label_start: Fraction  # share of the steps after which the label loss begins to rise …
+    label_full: Fraction  # … and at which it has its whole weight
     adversarial_weight: NotNegative  # of the discriminator's opinion; 0 for none
     discriminator_width: Count
     discriminator_rate: Positive  # the peak of its own one-cycle schedule

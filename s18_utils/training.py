@@ -14,6 +14,7 @@ import s18_utils.cvae.figures
 import s18_utils.unet.figures
 from s18_utils import records
 from s18_utils.cvae.checks import check_judge
+from s18_utils.cvae.module import CVAEModule
 from s18_utils.data.augmentation import augment_labelled, augment_pets
 from s18_utils.data.batches import StoreData
 from s18_utils.data.dataset import READERS, open_data
@@ -77,7 +78,8 @@ def train_or_load(
 
     Args:
         experiment: a name in `EXPERIMENTS`.
-        preset: `tiny`, `quick` or `full`; by default what suits the device.
+        preset: `tiny`, `quick` or `full`; by default what suits the device, or `full` where the repository has a
+            trained network of it.
         source: where the data come from, see `data.sources`; by default the preset's.
         seeds: train so many times, with the block's seed and those after it; the record then holds mean and spread. A
             record of more seeds serves as well.
@@ -92,9 +94,13 @@ def train_or_load(
             is taken by other settings, or another process that is at the same training.
         FloatingPointError: the loss became infinite or no number.
     """
-    spec, preset = get_experiment(experiment), preset or default_preset(experiment)
+    spec = get_experiment(experiment)
+    published = not (changes or retrain or seeds > 1)  # else it is to be trained
+    preset = preset or default_preset(experiment if published else None)
     if seeds < 1:
         raise InputError(f"seeds is how many times to train, not {seeds}: use 1 or more")
+    if devices < 1 or nodes < 1:
+        raise InputError(f"{devices} devices on {nodes} machines train nothing: use 1 or more of each")
     settings = build_settings(spec, preset, changes)
     settings = settings.model_copy(update={"source": source}) if source else settings
     if settings.data not in READERS:  # a folder, that is the same from wherever it is named
@@ -106,6 +112,11 @@ def train_or_load(
             "use a number of devices that divides it"
         )
     data = open_data(settings.data, settings.size, settings.source)
+    if data.truth != (truth := "mask" if spec.family == "unet" else "label"):
+        raise InputError(
+            f"{settings.data} has {data.truth}s, and {experiment} learns from {truth}s: bring "
+            f"{'images/ and masks/' if truth == 'mask' else 'a folder of images for each class'}"
+        )
     batches = build_batches(data, settings, settings.seed)
     if spec.family != "classifier":  # these are trained for an experiment that says it for them
         display_message(batches.describe(), warning=data.synthetic)
@@ -137,7 +148,8 @@ def train_or_load(
             discard_folder(partial)
     if results[-1].interrupted:
         display_message(
-            f"Interrupted: kept the best weights so far in {folder}; run this again to go on from the last epoch.",
+            f"Interrupted: kept the best weights so far in {folder}; run this again{', without retrain,' * retrain} to "
+            "go on from the last epoch.",
             warning=True,
         )
     return records.read_record(folder)
@@ -181,6 +193,7 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
 
     Raises:
         InputError: not a conditional VAE, or as for `train_or_load`.
+        KeyboardInterrupt: interrupted; the same call goes on.
     """
     spec, preset = get_experiment(experiment), preset or default_preset(experiment)
     if spec.tradeoff is None:
@@ -196,8 +209,9 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
         own = changes | {"label_weight": weight}
         settings = build_settings(spec, preset, own).model_dump(mode="json")
         there = records.read_record(folder / folder_name(spec, own, name))
-        outdated = there is not None and bool(differing_settings(there, settings))
-        series.append(train_or_load(experiment, preset, name=name, out=folder, retrain=outdated, **own))
+        if there and differing_settings(there, settings):
+            discard_folder(there.folder)
+        series.append(train_whole(experiment, preset, name=name, out=folder, **own))
     return series
 
 
@@ -338,7 +352,7 @@ def save_record(
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "seeds": [result.seed for result in results],
         **describe_surroundings(),
-        "parameters": sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
+        "parameters": count_parameters(module),
         "validation": validation,
         "test": test,
         "spread": spread,
@@ -351,9 +365,16 @@ def save_record(
     write_record(record, config, results[0].weights, DRAW[family](record, module, batches))
 
 
+def count_parameters(module: L.LightningModule) -> int:
+    """How many numbers of a model are trained; without those of a discriminator, which only helps it learn."""
+    model = module.vae if isinstance(module, CVAEModule) else module
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
 def score_record(record: Record, data: StoreData) -> dict:
     """A record's trained model scored on the test split again; an InputError if its weights or judges are missing."""
-    if missing := [record.config["networks"][role] for role, network in record.networks().items() if network is None]:
+    found = {role: network for role, network in record.networks().items() if role != "classifier"}
+    if missing := [record.config["networks"][role] for role, network in found.items() if network is None]:
         raise InputError(f"{record.folder} can't be scored without {' and '.join(missing)}: train it first")
     return score_module(record.model(), data)
 

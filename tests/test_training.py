@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from conftest import equal, listing, names, on_cpu, refused, sample_history, sample_metrics, weights, without_seconds
+from PIL import Image
 
 from s18_utils import device as devices
 from s18_utils import records, training
@@ -395,6 +396,31 @@ def test_weights_at_full_that_come_along_make_full_the_preset(monkeypatch, tmp_p
             (place / NAME / kept).write_text('{"file": "large", "sha256": ""}')
         assert records.default_preset(NAME) == expected
         assert records.default_preset() == records.default_preset("unet-strided-upsample-dice") == "quick"
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "parts"),
+    [
+        (NAME, "classes", ("has labels", "learns from masks", "images/ and masks/")),
+        ("cvae-mnist", "pairs", ("has masks", "learns from labels", "a folder of images for each class")),
+    ],
+)
+def test_data_of_the_other_kind_are_refused(tmp_path, name, folder, parts):
+    for number in range(8):
+        places = {"classes": [f"classes/{number % 2}"], "pairs": ["pairs/images", "pairs/masks"]}[folder]
+        for place in places:
+            (tmp_path / place).mkdir(parents=True, exist_ok=True)
+            picture = Image.new("L", (32, 32))
+            picture.paste(255 if folder == "pairs" else 20 * number, (0, 0, 16, 32))
+            picture.save(tmp_path / place / f"{number}.png")
+    with refused(*parts):
+        train_or_load(name, "tiny", data=str(tmp_path / folder), size=32, out=tmp_path / "runs")
+
+
+@pytest.mark.parametrize("hardware", [{"devices": 0}, {"nodes": 0}, {"devices": -1}, {"strategy": "no such"}])
+def test_hardware_that_can_not_be_is_refused(tmp_path, hardware):
+    with refused("use 1 or more" if "strategy" not in hardware else "change devices, nodes or strategy"):
+        train_or_load(NAME, "tiny", out=tmp_path, **hardware)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

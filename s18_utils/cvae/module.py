@@ -278,7 +278,11 @@ class CVAEModule(L.LightningModule):
         logged = {f"train_{name}": value.detach() for name, value in terms.items()}
         logged["train_sigma"] = self.vae.log_sigma.detach().exp()
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch["label"]), sync_dist=True)
-        return terms["loss"] + terms.get("discriminator", 0.0)
+        loss = terms["loss"] + terms.get("discriminator", 0.0)
+        if self.discriminator is not None and "discriminator" not in terms and self.trainer.world_size > 1:
+            # Processes that share a run wait for the gradient of every parameter.
+            loss = loss + 0.0 * sum(parameter.sum() for parameter in self.discriminator.parameters())
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         terms = self.terms(batch["image"], batch["label"])

@@ -32,15 +32,19 @@ def list_scores(test: dict) -> dict[str, float | None]:
 
 
 def tradeoff_table(records: Sequence[Record], setting: str = "label_weight") -> Table:
-    """A line for each record, ordered by the setting in which they differ; means over seeds."""
+    """A line for each record, ordered by the setting in which they differ; means over seeds.
+
+    Scores that none of them has, since they were scored before there were such, have no column.
+    """
     records = sorted(records, key=lambda record: getattr(record.settings, setting))
     scores = [list_scores(record.test) for record in records]
+    names = [name for name in scores[0] if any(line.get(name) is not None for line in scores)]
     rows = [
         [f"{getattr(record.settings, setting):g}", str(len(record.metrics["seeds"]))]
-        + [NOT_SCORED if value is None else f"{value:.4f}" for value in line.values()]
+        + [NOT_SCORED if line.get(name) is None else f"{line[name]:.4f}" for name in names]
         for record, line in zip(records, scores, strict=True)
     ]
-    return Table([setting.replace("_", " "), "seeds", *scores[0]], rows)
+    return Table([setting.replace("_", " "), "seeds", *names], rows)
 
 
 def draw_tradeoff(records: Sequence[Record], setting: str = "label_weight") -> Figure:

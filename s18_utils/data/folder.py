@@ -25,7 +25,8 @@ from s18_utils.errors import InputError
 
 TEST_SHARE = 0.1
 SPLIT_SEED = 18
-MOST_CLASSES = 256  # labels and masks are stored as bytes
+MOST_CLASSES = 256  # labels are stored as bytes
+MOST_IN_MASKS = 254  # masks too, and where they are drawn their outlines take two more numbers
 TRIMAP = {1: "pet", 2: "background", 3: "border"}
 LAYOUTS = "images/ and masks/, a folder of images per class, or files in MNIST's format"
 
@@ -93,9 +94,9 @@ def read_masks(folder: Path, size: int | None) -> tuple[Tensors, list[str]]:
         raise InputError(f"the images in {folder} may be of many sizes: say how many pixels wide they should be")
     images, masks = image_files.read_pairs(list_pairs(folder), size)
     numbers = masks.unique().tolist()
-    if len(numbers) > MOST_CLASSES:
+    if len(numbers) > MOST_IN_MASKS:
         raise InputError(
-            f"the masks in {folder} hold {len(numbers)} different numbers, and {MOST_CLASSES} classes are possible: "
+            f"the masks in {folder} hold {len(numbers)} different numbers, and {MOST_IN_MASKS} classes are possible: "
             "save one number a class, as PNG"
         )
     classes = name_classes(folder, numbers)

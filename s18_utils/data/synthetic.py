@@ -12,7 +12,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from s18_utils.data.drawing import Dice, bone, box, cover, disc, draw_in_chunks, paint_over, plane, taper, turn
+from s18_utils.data.shapes import Random, bone, box, cover, disc, draw_in_chunks, paint_over, plane, taper, turn
 
 VERSION = 2  # goes up whenever a drawing changes, so that stores made from an older one are noticed
 
@@ -59,93 +59,94 @@ def pets(count: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
     return draw_in_chunks(partial(draw_pets, size=size), count, 32, seed)
 
 
-def draw_pets(dice: Dice, size: int) -> tuple[Tensor, Tensor]:
+def draw_pets(random: Random, size: int) -> tuple[Tensor, Tensor]:
     """Images, in [0, 1], and masks of a chunk."""
     x, y = plane(size)
-    textures = dice.noise(5, size), dice.noise(32, size)
-    scene = draw_place(dice, x, y, textures)
-    bones, ears = draw_skeletons(dice)
+    textures = random.noise(5, size), random.noise(32, size)
+    scene = draw_place(random, x, y, textures)
+    bones, ears = draw_skeletons(random)
 
-    scale, mirror = (dice.normal(0.33) - 0.07).exp().clamp(0.3, 1.5), dice.chance(0.5) * 2 - 1
+    scale, mirror = (random.normal(0.33) - 0.07).exp().clamp(0.3, 1.5), random.chance(0.5) * 2 - 1
     # People point the camera at the face: the closer the animal, the more of its body is cut off instead.
-    aim = dice.uniform(0.3, 0.9) * scale
+    aim = random.uniform(0.3, 0.9) * scale
     head_x, head_y = (bones[:, HEAD, axis].view(-1, 1, 1) for axis in (0, 1))
-    local_x, local_y = x - dice.normal(0.22) + aim * mirror * head_x, y - dice.normal(0.18) + aim * head_y
-    local_x, local_y = turn(local_x, local_y, dice.normal(0.18))
+    local_x, local_y = x - random.normal(0.22) + aim * mirror * head_x, y - random.normal(0.18) + aim * head_y
+    local_x, local_y = turn(local_x, local_y, random.normal(0.18))
     # Bending the plane by a little noise makes the outline uneven and leaves distances nearly true.
-    local_x = local_x * mirror / scale + 0.05 * dice.noise(6, size)
-    local_y = local_y / scale + 0.05 * dice.noise(6, size)
+    local_x = local_x * mirror / scale + 0.05 * random.noise(6, size)
+    local_y = local_y / scale + 0.05 * random.noise(6, size)
 
     # The place's own textures, mirrored, so that they do not run on from the place into the fur.
-    animal, distance = draw_animals(dice, local_x, local_y, bones, ears, [texture.flip(2) for texture in textures])
+    animal, distance = draw_animals(random, local_x, local_y, bones, ears, [texture.flip(2) for texture in textures])
     distance = distance * scale
-    shadow = 1 - dice.uniform(0, 0.45) * torch.exp(-distance.clamp(min=0) / 0.12)
+    shadow = 1 - random.uniform(0, 0.45) * torch.exp(-distance.clamp(min=0) / 0.12)
     scene = paint_over(scene * shadow.unsqueeze(1), animal, cover(distance, 2.5 / size + 0.01))
-    light = dice.uniform(0.9, 1.25) + dice.uniform(0, 0.2) * turn(x, y, dice.uniform(0, 2 * math.pi))[0]
-    scene = scene * light.unsqueeze(1) + dice.uniform(0.005, 0.03, 1, 1, 1) * dice.normal(1, *scene.shape[1:])
+    light = random.uniform(0.9, 1.25) + random.uniform(0, 0.2) * turn(x, y, random.uniform(0, 2 * math.pi))[0]
+    scene = scene * light.unsqueeze(1) + random.uniform(0.005, 0.03, 1, 1, 1) * random.normal(1, *scene.shape[1:])
 
     # Large animals get the same band, small ones a narrower one, so that their legs stay more than border.
     band = (0.075 * scale).clamp(max=0.052).clamp(min=1 / size)
     return scene, (distance > -band).to(torch.uint8) + (distance.abs() < band).to(torch.uint8)
 
 
-def draw_coat(dice: Dice, x: Tensor, y: Tensor, textures, fur: float) -> Tensor:
+def draw_coat(random: Random, x: Tensor, y: Tensor, textures, fur: float) -> Tensor:
     """A surface (N, 3, H, W): two colours in patches or stripes, each a fur's with probability `fur`, and a grain.
 
     Furs, walls, floors and clutter are all drawn by this, so that no pixel tells by its colour alone what it shows.
     """
     weights = [fur / len(FURS)] * len(FURS) + [(1 - fur) / len(PLACES)] * len(PLACES)
     first, second = (
-        torch.tensor(FURS + PLACES)[dice.pick(weights)].view(-1, 3, 1, 1) + dice.normal(0.04, 3, 1, 1) for _ in range(2)
+        torch.tensor(FURS + PLACES)[random.pick(weights)].view(-1, 3, 1, 1) + random.normal(0.04, 3, 1, 1)
+        for _ in range(2)
     )
     patches, grain = textures
-    along, _ = turn(x, y, dice.uniform(0, math.pi))
-    stripes = torch.sin(along * dice.uniform(12, 24) + 2.5 * patches)
-    pattern = (torch.where(dice.chance(0.5) > 0, stripes, patches - 0.3) * 8).clamp(0, 1) * dice.chance(0.45)
-    return torch.lerp(first, second, pattern.unsqueeze(1)) * (1 + dice.uniform(0.01, 0.16) * grain).unsqueeze(1)
+    along, _ = turn(x, y, random.uniform(0, math.pi))
+    stripes = torch.sin(along * random.uniform(12, 24) + 2.5 * patches)
+    pattern = (torch.where(random.chance(0.5) > 0, stripes, patches - 0.3) * 8).clamp(0, 1) * random.chance(0.45)
+    return torch.lerp(first, second, pattern.unsqueeze(1)) * (1 + random.uniform(0.01, 0.16) * grain).unsqueeze(1)
 
 
-def draw_place(dice: Dice, x: Tensor, y: Tensor, textures) -> Tensor:
+def draw_place(random: Random, x: Tensor, y: Tensor, textures) -> Tensor:
     """Wall and floor, or sky and grass, with things lying about: (N, 3, H, W)."""
-    wall, floor = (draw_coat(dice, x, y, textures, fur=0.5) for _ in range(2))
-    place = paint_over(wall, floor, cover(dice.uniform(-0.7, 1.1) + dice.normal(0.12) * x - y, 0.03))
+    wall, floor = (draw_coat(random, x, y, textures, fur=0.5) for _ in range(2))
+    place = paint_over(wall, floor, cover(random.uniform(-0.7, 1.1) + random.normal(0.12) * x - y, 0.03))
     for _ in range(4):
-        item_x, item_y = turn(x - dice.uniform(-1.1, 1.1), y - dice.uniform(-1.0, 1.1), dice.normal(0.5))
-        width, height = dice.uniform(0.1, 0.55), dice.uniform(0.1, 0.45)
-        distance = box(item_x, item_y, width, height, dice.uniform(0, 1) * torch.minimum(width, height))
+        item_x, item_y = turn(x - random.uniform(-1.1, 1.1), y - random.uniform(-1.0, 1.1), random.normal(0.5))
+        width, height = random.uniform(0.1, 0.55), random.uniform(0.1, 0.45)
+        distance = box(item_x, item_y, width, height, random.uniform(0, 1) * torch.minimum(width, height))
         shade = 1.05 - 0.35 * torch.exp(distance.clamp(max=0) / 0.1)
-        item = draw_coat(dice, item_x, item_y, textures, fur=0.6) * shade.unsqueeze(1)
-        place = paint_over(place, item, cover(distance, 0.03) * dice.chance(0.7))
+        item = draw_coat(random, item_x, item_y, textures, fur=0.6) * shade.unsqueeze(1)
+        place = paint_over(place, item, cover(distance, 0.03) * random.chance(0.7))
     return place
 
 
-def draw_skeletons(dice: Dice) -> tuple[Tensor, Tensor]:
+def draw_skeletons(random: Random) -> tuple[Tensor, Tensor]:
     """Bones (N, 9, 6) and ears (N, 2, 6) in the animals' own frames, a little out of place and out of shape."""
-    bones = POSES[dice.pick((0.28, 0.28, 0.24, 0.20))]
-    thickness = (dice.normal(0.12, 1, 1) + dice.normal(0.09, 9, 2)).exp()
-    bones = torch.cat([bones[..., :4] + dice.normal(0.035, 9, 4), bones[..., 4:] * thickness], dim=-1)
+    bones = POSES[random.pick((0.28, 0.28, 0.24, 0.20))]
+    thickness = (random.normal(0.12, 1, 1) + random.normal(0.09, 9, 2)).exp()
+    bones = torch.cat([bones[..., :4] + random.normal(0.035, 9, 4), bones[..., 4:] * thickness], dim=-1)
     head = bones[:, HEAD : HEAD + 1]
-    ears = torch.lerp(STANDING_EAR, HANGING_EAR, dice.chance(0.45)) + dice.normal(0.05, 2, 6)
+    ears = torch.lerp(STANDING_EAR, HANGING_EAR, random.chance(0.45)) + random.normal(0.05, 2, 6)
     ears[:, 0, [0, 2]] *= -1
     ears = ears * head[..., 4:5]
     ears[..., :4] += head[..., [0, 1, 0, 1]]
     return bones, ears
 
 
-def draw_animals(dice: Dice, x: Tensor, y: Tensor, bones: Tensor, ears: Tensor, textures) -> tuple[Tensor, Tensor]:
+def draw_animals(random: Random, x: Tensor, y: Tensor, bones: Tensor, ears: Tensor, textures) -> tuple[Tensor, Tensor]:
     """Furs with faces, (N, 3, H, W), and signed distances to the outlines, (N, H, W), in the animals' own units."""
     bars = [bone(x, y, *row.view(-1, 6, 1, 1).unbind(1)) for row in torch.cat([bones, ears], dim=1).unbind(1)]
     # From back to front: tail and far legs, body and neck, near legs, ears, head and muzzle.
     layers = [reduce(torch.minimum, bars[start:end]) for start, end in ((0, 3), (3, 5), (5, 7), (9, 11), (7, 9))]
     # Each layer is darker towards its own outline, which sets a leg off from the body behind it.
-    shade, depth = torch.full_like(x, 0.8), dice.uniform(0.2, 0.45)
+    shade, depth = torch.full_like(x, 0.8), random.uniform(0.2, 0.45)
     for distance, brightness in zip(layers, (0.85, 1.0, 1.02, 0.8, 1.05), strict=True):
         layer = brightness * (1 - depth * torch.exp(distance.clamp(max=0) / 0.09))
         shade = torch.lerp(shade, layer, cover(distance, 0.04))
-    look = draw_coat(dice, x, y, textures, fur=1) * (shade * (1 - 0.16 * y)).unsqueeze(1)
+    look = draw_coat(random, x, y, textures, fur=1) * (shade * (1 - 0.16 * y)).unsqueeze(1)
 
     dark = torch.full((3, 1, 1), 0.06)
-    iris = torch.tensor([0.62, 0.56, 0.22]).view(3, 1, 1) + dice.normal(0.12, 3, 1, 1)
+    iris = torch.tensor([0.62, 0.56, 0.22]).view(3, 1, 1) + random.normal(0.12, 3, 1, 1)
     head_x, head_y, radius = (bones[:, HEAD, part].view(-1, 1, 1) for part in (0, 1, 4))
     nose_x, nose_y, nose_radius = (bones[:, MUZZLE, part].view(-1, 1, 1) for part in (2, 3, 5))
     for side in (-0.40, 0.40):
@@ -200,22 +201,22 @@ T = torch.arange(5) / 4  # a span is drawn as four straight pieces
 CATMULL_ROM = torch.stack([-T + 2 * T**2 - T**3, 2 - 5 * T**2 + 3 * T**3, T + 4 * T**2 - 3 * T**3, T**3 - T**2], 1) / 2
 
 
-def draw_digits(dice: Dice) -> tuple[Tensor, Tensor]:
+def draw_digits(random: Random) -> tuple[Tensor, Tensor]:
     """Images, in [0, 1], and labels of a chunk."""
-    labels = dice.labels(10)
-    points = POINTS[labels] + dice.normal(0.06, MAX_POINTS, 2)
-    controls = points[torch.arange(dice.count).view(-1, 1, 1), SPANS[labels]]  # (N, spans, 4, 2)
+    labels = random.labels(10)
+    points = POINTS[labels] + random.normal(0.06, MAX_POINTS, 2)
+    controls = points[torch.arange(random.count).view(-1, 1, 1), SPANS[labels]]  # (N, spans, 4, 2)
     curve_x, curve_y = (CATMULL_ROM @ controls).permute(3, 1, 2, 0)[..., None, None]  # each (spans, 5, N, 1, 1)
-    slant, height = dice.normal(0.25), dice.uniform(0.58, 0.76)
-    curve_x = height * (dice.uniform(0.8, 1.15) * curve_x - slant * curve_y) + dice.normal(0.06)
-    curve_y = height * curve_y + dice.normal(0.06)
+    slant, height = random.normal(0.25), random.uniform(0.58, 0.76)
+    curve_x = height * (random.uniform(0.8, 1.15) * curve_x - slant * curve_y) + random.normal(0.06)
+    curve_y = height * curve_y + random.normal(0.06)
     x, y = plane(28)
-    distance = torch.full((dice.count, 28, 28), 9.0)
+    distance = torch.full((random.count, 28, 28), 9.0)
     for span, step in product(range(MAX_SPANS), range(4)):
         ends = (curve[span, at] for at in (step, step + 1) for curve in (curve_x, curve_y))
         distance = torch.minimum(distance, bone(x, y, *ends, 0, 0))
-    pen = dice.uniform(0.055, 0.14)  # radius in halves of the picture: strokes 1.5 to 4 pixels wide
-    return (cover(distance - pen, dice.uniform(0.08, 0.14)) * dice.uniform(0.85, 1)).unsqueeze(1), labels
+    pen = random.uniform(0.055, 0.14)  # radius in halves of the picture: strokes 1.5 to 4 pixels wide
+    return (cover(distance - pen, random.uniform(0.08, 0.14)) * random.uniform(0.85, 1)).unsqueeze(1), labels
 
 
 # Objects: a kind's parts, from back to front: the paint and a signed distance, of coordinates (N, H, W) in which the
@@ -288,20 +289,22 @@ def objects(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return draw_in_chunks(draw_objects, count, 250, seed)
 
 
-def draw_objects(dice: Dice) -> tuple[Tensor, Tensor]:
+def draw_objects(random: Random) -> tuple[Tensor, Tensor]:
     """Images, in [0, 1], and labels of a chunk."""
-    labels = dice.labels(len(KINDS))
+    labels = random.labels(len(KINDS))
     x, y = plane(32)
-    above, below = (torch.lerp(dice.uniform(0.15, 0.9, 1, 1, 1), dice.uniform(0, 1, 3, 1, 1), 0.5) for _ in range(2))
-    horizon = dice.uniform(-0.6, 1.1) + dice.normal(0.15) * x + 0.08 * dice.noise(5, 32)
-    grain = dice.uniform(0, 0.08) * dice.noise(14, 32)
+    above, below = (
+        torch.lerp(random.uniform(0.15, 0.9, 1, 1, 1), random.uniform(0, 1, 3, 1, 1), 0.5) for _ in range(2)
+    )
+    horizon = random.uniform(-0.6, 1.1) + random.normal(0.15) * x + 0.08 * random.noise(5, 32)
+    grain = random.uniform(0, 0.08) * random.noise(14, 32)
     scene = paint_over(above, below, cover(horizon - y, 0.15)) + grain.unsqueeze(1)
-    paints = draw_paints(dice, scene)
+    paints = draw_paints(random, scene)
 
-    scale, mirror = dice.uniform(0.58, 0.92), dice.chance(0.5) * 2 - 1
+    scale, mirror = random.uniform(0.58, 0.92), random.chance(0.5) * 2 - 1
     room = 1.05 - scale
-    local_x, local_y = turn(x - room * dice.uniform(-1, 1), y - room * dice.uniform(-1, 1), dice.normal(0.2))
-    local_x, local_y = local_x * mirror / (scale * dice.uniform(0.8, 1)), local_y / (scale * dice.uniform(0.8, 1))
+    local_x, local_y = turn(x - room * random.uniform(-1, 1), y - room * random.uniform(-1, 1), random.normal(0.2))
+    local_x, local_y = local_x * mirror / (scale * random.uniform(0.8, 1)), local_y / (scale * random.uniform(0.8, 1))
     for label, kind in enumerate(KINDS.values()):
         rows = labels == label
         picture = scene[rows]
@@ -310,14 +313,14 @@ def draw_objects(dice: Dice) -> tuple[Tensor, Tensor]:
             shade = 1 - 0.12 * local_y[rows] - 0.3 * torch.exp(distance.clamp(max=0) / 0.06)
             picture = paint_over(picture, paints[rows, paint] * shade.unsqueeze(1), cover(distance, 0.08))
         scene[rows] = picture
-    return scene * (1 + dice.normal(0.08, 1, 1, 1)) + 0.02 * dice.normal(1, 3, 32, 32), labels
+    return scene * (1 + random.normal(0.08, 1, 1, 1)) + 0.02 * random.normal(1, 3, 32, 32), labels
 
 
-def draw_paints(dice: Dice, scene: Tensor) -> Tensor:
+def draw_paints(random: Random, scene: Tensor) -> Tensor:
     """The four paints of each picture, (N, 4, 3, 1, 1); the first two stand out from scene and each other."""
     taken = [scene.mean(dim=(2, 3))]
     for _ in range(2):
-        candidates = dice.uniform(0.05, 0.98, 5, 3)
+        candidates = random.uniform(0.05, 0.98, 5, 3)
         contrast = torch.cdist(candidates, torch.stack(taken, dim=1)).amin(dim=2)
-        taken.append(candidates[torch.arange(dice.count), contrast.argmax(dim=1)])
-    return torch.stack([*taken[1:], dice.uniform(0, 0.28, 3), dice.uniform(0.78, 1, 3)], dim=1)[..., None, None]
+        taken.append(candidates[torch.arange(random.count), contrast.argmax(dim=1)])
+    return torch.stack([*taken[1:], random.uniform(0, 0.28, 3), random.uniform(0.78, 1, 3)], dim=1)[..., None, None]

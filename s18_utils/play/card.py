@@ -7,7 +7,7 @@ from s18_utils.data.store import describe_share
 from s18_utils.errors import InputError, make_folder
 from s18_utils.play.export import EXAMPLES, Probabilities, draw_noise, write_cvae, write_network, write_unet
 from s18_utils.records import Record
-from s18_utils.report.origin import describe_origin
+from s18_utils.report.origin import describe_origin, describe_scored
 from s18_utils.report.tables import list_scores
 
 CARD = "README.md"
@@ -112,7 +112,7 @@ def write_card(record: Record) -> str:
         "Files": f"{FILES[family].format(**values)} Weights are in half precision where that changes next to nothing.",
         "Use": f"```python\n{USES[family].format(**values)}\n```",
         "Data": f"{describe_share(data)}. {licence}".strip(),
-        "Scores": f"On {data['test']:,} test images{spread}:\n\n{scores}\n\n{describe_origin(record)}.",
+        "Scores": f"{describe_scored(record).capitalize()}{spread}:\n\n{scores}\n\n{describe_origin(record)}.",
         "Limits": LIMITS[family].format(**values),
         "Licence": "Code and weights: MIT.",
     }

@@ -10,8 +10,7 @@ from s18_utils.play.export import export_cvae, write_unet
 from s18_utils.play.photographs import describe_unets
 from s18_utils.play.runtime import copy_runtime
 from s18_utils.play.scripts import STATIC
-from s18_utils.records import Record
-from s18_utils.report.values import find_published
+from s18_utils.records import Record, find_published
 
 FOLDERS = ("scripts", "runtime", "models")  # beside the page, served as they are
 BODY = STATIC.parent / "playground.html"  # no blank lines, so that it can stand in Markdown

@@ -13,6 +13,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from s18_utils.report.table import Table
+
 
 def in_notebook() -> bool:
     """Whether a Jupyter kernel runs this (JupyterLab, Colab, Kaggle, nbclient), not a terminal."""
@@ -90,15 +92,13 @@ class History(L.Callback):
         """All rows as a table."""
         # A score may join in after some epochs, as a loss term does that is warmed up.
         names = list(dict.fromkeys(name for row in reversed(self.rows) for name in scores_of(row)))
-        head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in ["epoch", "seconds", *names])
-        body = "".join(
-            f"<tr><td>{row['epoch']} / {self.total}</td><td>{row['seconds']:.1f}</td>"
-            + "".join(f"<td>{row[name]:.4f}</td>" if name in row else "<td></td>" for name in names)
-            + "</tr>"
+        rows = [
+            [f"{row['epoch']} / {self.total}", f"{row['seconds']:.1f}"]
+            + [f"{row[name]:.4f}" if name in row else "" for name in names]
             for row in self.rows
-        )
+        ]
+        table = Table(["epoch", "seconds", *(name.replace("_", " ") for name in names)], rows)._repr_html_()
         waiting = "" if self.rows else f"<p>training, {self.total} epochs …</p>"
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         return f"<b>{escape(self.title)}</b>, seed {self.seed}{waiting}{table}"
 
 

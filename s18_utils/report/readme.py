@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from s18_utils.errors import InputError
 from s18_utils.experiments import PRESETS
-from s18_utils.records import Record, family_names
+from s18_utils.records import Record, family_names, find_published
 from s18_utils.report.table import Table
 from s18_utils.report.tables import compare_records, describe_series
-from s18_utils.report.values import fill_values, find_published, look_up_value
+from s18_utils.report.values import fill_values, look_up_value
 from s18_utils.unet.effects import find_combinations, tabulate_effects
 
 SECTIONS = ("unet", "effects", "cvae")

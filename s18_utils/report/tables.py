@@ -9,20 +9,13 @@ from torch import nn
 
 from s18_utils.records import Record
 from s18_utils.report.intervals import confidence_interval, format_interval, gains_by_seed
-from s18_utils.report.origin import describe_seeds, describe_share
+from s18_utils.report.origin import describe_scored, describe_seeds, describe_share
 from s18_utils.report.table import Table
 from s18_utils.runs import flatten
 
 # Column header: the score's name in `flatten_scores`, by family.
 SCORES = {
-    "unet": {
-        "mIoU": "mean iou",
-        "IoU pet": "iou pet",
-        "IoU background": "iou background",
-        "IoU border": "iou border",
-        "Dice": "mean dice",
-        "accuracy": "pixel accuracy",
-    },
+    "unet": {"mIoU": "mean iou", "Dice": "mean dice", "accuracy": "pixel accuracy"},  # and of each class the IoU
     "cvae": {
         "swap agreement": "swap agreement",
         "coverage": "variety swapped coverage",
@@ -36,22 +29,25 @@ SCORES = {
     },
     "classifier": {"accuracy": "accuracy", "loss": "loss"},
 }
-DECIMALS = {"cvae": 4}  # the last swaps are the ones to tell apart
+DECIMALS = {"mse": 4, "psnr": 1, "kl": 1}  # of a score; of all others three
 
 
 def compare_records(records: Sequence[Record]) -> Table:
     """Records of one family side by side, each with its preset, since not all need have the same one."""
-    family = records[0].family if records else "unet"
-    header = ["experiment", "preset", "training images", *SCORES[family], "parameters", "seconds"]
+    scores = SCORES[records[0].family if records else "unet"]
+    classes = dict.fromkeys(name for record in records for name in record.test.get("iou", ()))
+    if classes:
+        scores = {"mIoU": "mean iou"} | {f"IoU {name}": f"iou {name}".replace("_", " ") for name in classes} | scores
+    header = ["experiment", "preset", "training images", *scores, "parameters", "seconds"]
     rows = []
     for record in records:
-        data, decimals = record.data, DECIMALS.get(family, 3)
+        data = record.data
         rows.append(
             [
                 record.label(),
                 record.preset,
                 f"{data['train']:,} {'synthetic' if record.synthetic else data['title']}",
-                *(format_score(record, name, decimals) for name in SCORES[family].values()),
+                *(format_score(record, name, DECIMALS.get(name, 3)) for name in scores.values()),
                 f"{record.metrics['parameters']:,}",
                 f"{record.metrics['seconds']:.0f}",
             ]
@@ -110,7 +106,7 @@ def describe_series(records: Iterable[Record]) -> list[str]:
         metrics, data = record.metrics, record.data
         sentences.append(
             f"{describe_share(data)}: {data['train']:,} to train on, {data['val']:,} to choose the epoch by; "
-            f"{data['test']:,} test images; preset `{record.preset}` ({data['size']} px, {metrics['epochs']} epochs), "
+            f"{describe_scored(record)}; preset `{record.preset}` ({data['size']} px, {metrics['epochs']} epochs), "
             f"{describe_seeds(metrics['seeds'])}, {metrics['device']}, {metrics['precision']}."
         )
     return list(dict.fromkeys(sentences))

@@ -2,7 +2,7 @@
 
 A mark holds the name of a value, and what stands up to its end is replaced:
 
-    The judge reads <!-- value cvae-mnist: test.swap_agreement .1% -->99.8 %<!-- end --> of the swaps as asked.
+    The judge reads <!-- value cvae-mnist: test.swap_agreement .1% -->99.7 %<!-- end --> of the swaps as asked.
 
 A name is `RECORD: PATH FORMAT`. RECORD is that of an experiment or a variant, with `@full` at the end for a preset
 other than the one in `figures/` itself; `AFTER - BEFORE` is the difference of two. PATH leads through `metrics.json`,
@@ -16,9 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from s18_utils import records
-from s18_utils.errors import InputError, check_choice
-from s18_utils.experiments import PRESETS
-from s18_utils.records import Record
+from s18_utils.errors import InputError
+from s18_utils.records import Record, find_published
 from s18_utils.report.intervals import confidence_interval, format_interval, gains_by_seed
 from s18_utils.unet.effects import FACTORS, estimate_effects, find_combinations
 
@@ -68,7 +67,7 @@ def look_up_value(name: str) -> str:
             gains = gains_by_seed(before, after, lambda test: find_path({"test": test}, match["path"]))
             if gains:
                 text = format_interval(*confidence_interval(gains), form).replace("-", "\N{MINUS SIGN}")
-        elif match["spread"]:
+        elif match["spread"] and match["path"].startswith("test."):
             spread = find_path(found[0].metrics, match["path"].replace("test.", "spread.", 1))
             text += f" ± {to_text(spread, form)}" if spread is not None else ""
     except ValueError as error:
@@ -88,20 +87,6 @@ def get_published(name: str) -> Record:
     if record is None:
         raise InputError(f"{records.PUBLISHED} has no record of {name}: publish it, or take its numbers out")
     return record
-
-
-def find_published(name: str, *presets: str) -> Record | None:
-    """The published record of that name at the first of some presets; by default the one in `figures/` itself.
-
-    Raises:
-        InputError: an unknown preset.
-    """
-    for preset in presets:
-        check_choice("preset", preset, PRESETS)
-    folders = (records.PUBLISHED, *(records.PUBLISHED / preset for preset in PRESETS))
-    found = [record for folder in folders if (record := records.read_record(folder / name))]
-    ways = [record for preset in presets for record in found if record.preset == preset] if presets else found
-    return next(iter(ways), None)
 
 
 def follow_path(record: Record, path: str) -> Any:

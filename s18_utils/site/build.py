@@ -111,6 +111,8 @@ def try_playground(sources: Path) -> list[str]:
         if players := write_players(sources):
             page = "# Playground\n\n" + BODY.read_text(encoding="utf-8")
             (sources / "playground.md").write_text(page, encoding="utf-8")
+        else:
+            display_message("The site is built without the playground: no published record keeps its weights", True)
         return players
     except InputError as error:
         for folder in FOLDERS:

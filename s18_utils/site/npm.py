@@ -12,6 +12,8 @@ from platformdirs import user_cache_dir
 
 from s18_utils.errors import InputError, make_folder
 
+PATIENCE = 60  # seconds; on a network that drops what it gets npm would wait for minutes
+
 
 def fetch_package(package: str, patterns: Sequence[str]) -> Path:
     """A folder with a package's files.
@@ -33,9 +35,13 @@ def fetch_package(package: str, patterns: Sequence[str]) -> Path:
     if npm is None:
         raise InputError(f"npm, which fetches {package}, is missing: install Node.js and build the site again")
     with tempfile.TemporaryDirectory(dir=kept.parent) as name:
-        done = subprocess.run([npm, "pack", "--fetch-retries=0", package], cwd=name, capture_output=True, text=True)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        words = [npm, "pack", "--fetch-retries=0", package]
+        try:
+            done = subprocess.run(words, cwd=name, capture_output=True, text=True, timeout=PATIENCE)
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1] if done.returncode else ""
+        except subprocess.TimeoutExpired:
+            last = f"no answer in {PATIENCE} seconds"
+        if last:
             raise InputError(f"npm can't fetch {package} ({last}): connect to the network and build the site again")
         partial = Path(name) / "files"
         with tarfile.open(next(Path(name).glob("*.tgz"))) as archive:

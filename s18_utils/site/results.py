@@ -24,8 +24,8 @@ TITLES = {"unet": "UNets on Oxford-IIIT Pet", "cvae": "Conditional VAEs", "class
 def list_published() -> list[Record]:
     """All published records but for those of trade-offs; one that can't be read is said and left out."""
     found = []
-    folders = [records.PUBLISHED, *(records.PUBLISHED / preset for preset in PRESETS)]
-    for folder in [each for parent in folders if parent.is_dir() for each in sorted(parent.iterdir())]:
+    parents = [parent for parent in records.published_folders() if parent.is_dir()]
+    for folder in [each for parent in parents for each in sorted(parent.iterdir())]:
         try:
             record = read_record(folder)
             found += [record] if record and describe_origin(record) and record.family in TITLES else []

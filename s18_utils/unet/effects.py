@@ -72,7 +72,7 @@ class Effect:
     @property
     def text(self) -> str:
         """The estimate and its interval."""
-        return format_interval(self.estimate, self.low, self.high)
+        return format_interval(self.estimate, self.low, self.high, "+.4f")
 
     @property
     def clear(self) -> bool:

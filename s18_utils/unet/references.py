@@ -15,11 +15,12 @@ from s18_utils.report.table import Table
 from s18_utils.unet.module import Scores
 from s18_utils.unet.overlay import BACKGROUND
 
-# Variants that are held against the network they vary, and the folder of their records.
-VARIANTS = (
-    ("unet-strided-upsample-dice", {"skip": False}),
-    ("unet-strided-upsample-dice", {"encoder": "efficientnet-lite0", "learning_rate": 1e-3}),
-)
+# Variants that are held against the network they vary, in words, and the folder of their records.
+VARIED = "unet-strided-upsample-dice"
+VARIANTS = {
+    "without skip connections": {"skip": False},
+    "pretrained encoder, EfficientNet-Lite0": {"encoder": "efficientnet-lite0", "learning_rate": 1e-3},
+}
 FOLDER = "unet-references"
 THUMBNAIL = 16  # side in pixels at which images are compared to find the nearest
 
@@ -76,9 +77,10 @@ def score_masks(data: StoreData, predict: Callable[[Tensor], Tensor]) -> dict:
 
 
 def find_variants(preset: str) -> dict[str, dict]:
-    """Test scores of the published records in `VARIANTS` at a preset, by what differs."""
+    """Test scores of the published records of `VARIANTS` at a preset, by what differs."""
     found = [records.read_record(path) for path in sorted((records.PUBLISHED / FOLDER).glob("*/"))]
-    return {record.label(): record.test for record in found if record and record.preset == preset}
+    kept = [record for record in found if record and record.preset == preset]
+    return {name: each.test for name, changes in VARIANTS.items() for each in kept if each.changes == changes}
 
 
 def tabulate_references(references: dict[str, dict]) -> Table:

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from s18_utils.cvae import drawing, figures, plots
+from s18_utils.cvae import diagram, figures, plots
 from s18_utils.cvae.variety import PAINTERS, SCORES
 from s18_utils.data.batches import StoreData
 from s18_utils.records import Record
@@ -250,8 +250,8 @@ def test_what_was_not_scored_is_named_and_not_drawn_as_zero():
 def test_the_drawing_of_the_network_has_its_shapes():
     module = new_module()
     module.attach(judges=[BandJudge(), BandJudge()])
-    words = "\n".join(texts(drawing.draw_network(module)))
+    words = "\n".join(texts(diagram.draw_network(module)))
     for part in ("1×28×28", "8×14×14\n8×7×7", "μ and σ, 4", "16×7×7\n16×14×14\n16×28×28", "8 maps", "DigitNet"):
         assert part in words
     assert "BandJudge and BandJudge" in words
-    assert "none attached" in "\n".join(texts(drawing.draw_network(new_module())))
+    assert "none attached" in "\n".join(texts(diagram.draw_network(new_module())))

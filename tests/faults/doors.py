@@ -22,7 +22,7 @@ from PIL import Image
 from s18_utils import __main__ as command_line
 from s18_utils import notebooks, publish, training
 from s18_utils.data.dataset import open_data
-from s18_utils.data.pictures import normalise_digit, read_picture
+from s18_utils.data.pictures import read_picture
 from s18_utils.data.store import fingerprint
 from s18_utils.errors import InputError
 from s18_utils.experiments import build_settings, get_experiment
@@ -109,7 +109,6 @@ def build_doors(place: Path) -> dict[str, tuple[st.SearchStrategy, Callable]]:
 
     def picture(thing) -> None:
         assert read_picture(thing).mode == "RGB"
-        normalise_digit(thing)
 
     def labels(things: tuple) -> None:
         own, asked = map(to_tensor, things)

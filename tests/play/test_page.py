@@ -13,11 +13,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from own_digit import normalise_digit
 from PIL import Image
 from play_stand_ins import write_untrained
 from playwright import sync_api as playwright
 
-from s18_utils.data.pictures import normalise_digit, picture_to_tensor, resize_picture
+from s18_utils.data.pictures import picture_to_tensor, resize_picture
 from s18_utils.errors import InputError
 from s18_utils.play.page import BODY, LARGEST, write_players
 from s18_utils.records import Record

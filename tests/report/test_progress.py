@@ -101,7 +101,7 @@ def test_history_survives_as_a_callback():
     assert history.last_line() == "title: epoch 1/3, 1.2 s, train loss 0.5, val loss 0.25"
     page = history.to_html()
     assert page.count("<tr>") == 2
-    assert "<td>1 / 3</td><td>1.2</td><td>0.5000</td><td>0.2500</td>" in page
+    assert ">1 / 3</td><td>1.2</td><td>0.5000</td><td>0.2500</td>" in page
 
 
 def watch(epochs: int, steps: int) -> Filmstrip:

@@ -18,7 +18,7 @@ import pytest
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.notebooks import NOTEBOOKS
-from s18_utils.report.values import find_published
+from s18_utils.records import find_published
 from s18_utils.site import build, npm
 
 NAMES = [f"notebooks/{each.notebook}" for each in EXPERIMENTS.values()]

@@ -55,8 +55,8 @@ def test_an_interaction_is_half_the_difference_of_effects():
 def test_an_effect_stands_in_prose_with_its_interval(monkeypatch):
     records = build_records(lambda down, up, loss, seed: 0.6 + loss * (0.005 + 0.01 * seed) - 0.002 * up)
     monkeypatch.setattr(values, "find_combinations", lambda: records)
-    assert values.look_up_value("effect loss: mean_iou") == "+0.030 (\N{MINUS SIGN}0.020 to +0.080)"
-    assert values.look_up_value("effect up: iou border").startswith("\N{MINUS SIGN}0.002 (")
+    assert values.look_up_value("effect loss: mean_iou") == "+0.0300 (\N{MINUS SIGN}0.0197 to +0.0797)"
+    assert values.look_up_value("effect up: iou border").startswith("\N{MINUS SIGN}0.0020 (")
     for name in ("effect luck: mean_iou", "effect up: luck"):
         with pytest.raises(InputError):
             values.look_up_value(name)
@@ -128,9 +128,9 @@ def test_the_table_and_the_figure_show_the_same():
     table = tabulate_effects(records)
     assert list(table.header) == ["what changes", "mean IoU", "IoU pet", "IoU border"]
     assert [row[0] for row in table.rows][2:4] == ["loss: cross-entropy → Dice loss", "down × up"]
-    assert table.rows[2][1] == "+0.020 (+0.020 to +0.020) *"
+    assert table.rows[2][1] == "+0.0200 (+0.0200 to +0.0200) *"
     # .001 · seed either way: effects 0, .002 and .004, so .002 ± 4.3027 · .002 / √3.
-    assert table.rows[0][1] == "+0.002 (-0.003 to +0.007)"
+    assert table.rows[0][1] == "+0.0020 (-0.0030 to +0.0070)"
     figure = draw_effects(records, ["mean_iou", "iou pet"])
     assert [axis.get_title() for axis in figure.axes] == ["mean IoU", "IoU pet"]
     places = [float(bar.lines[0].get_xdata()[0]) for bar in figure.axes[0].containers]

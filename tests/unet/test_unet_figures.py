@@ -9,7 +9,7 @@ from unet_stand_ins import CLASSES, StandInRecord, build_data, build_module, rea
 
 from s18_utils.errors import InputError
 from s18_utils.unet import figures
-from s18_utils.unet.drawing import draw_network
+from s18_utils.unet.diagram import draw_network
 
 SYNTHETIC = pytest.mark.parametrize("source", ["synthetic", "local"])
 TRUTH, PREDICTED = torch.tensor([[0, 0, 0, 1, 1, 1, 2, 2]]), torch.tensor([[0, 1, 2, 0, 1, 2, 0, 1]])

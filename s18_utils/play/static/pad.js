@@ -47,8 +47,8 @@ function transpose(from, rows, columns) {
 }
 
 /**
- * A drawing of one digit, centred and scaled as MNIST's were: the same steps as `normalise_digit` in
- * s18_utils/data/pictures.py (LeCun et al. 1998, section III.A), for white strokes on black.
+ * A drawing of one digit, centred and scaled as MNIST's were (LeCun et al. 1998, section III.A), for white strokes on
+ * black.
  * @param {Float32Array} ink  rows × columns in 0–255, 0 where there is none.
  * @returns {Float32Array|null} 28 × 28 in [0, 1], the strongest stroke 1; null if there is no ink.
  */

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import refused
+from own_digit import DIGIT_BOX, normalise_digit
 from PIL import Image, ImageDraw
 
 from s18_utils.data import mnist
 from s18_utils.data.dataset import open_data
-from s18_utils.data.pictures import DIGIT_BOX, normalise_digit
 
 
 def drawn_seven(size=(300, 200), paper="white", pen="black", mode="RGB") -> Image.Image:

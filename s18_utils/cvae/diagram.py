@@ -10,7 +10,8 @@ from s18_utils.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION,
 
 
 def draw_network(module: CVAEModule, judges: Sequence[str] = ()) -> Figure:
-    """Encoder, code and decoder from left to right, the label into both, and below them who reads the drawings.
+    """Encoder, code and decoder from left to right, the label into both, and below them who reads the drawings: the
+    frozen CNN, the discriminator where there is one, and the judges.
 
     Shapes are those of one image, as channels × height × width; `judges` are names for a module that has none attached.
     """
@@ -62,9 +63,14 @@ def draw_network(module: CVAEModule, judges: Sequence[str] = ()) -> Figure:
     arrow((8.2, -1.0), (7.5, 0.25), ORANGE)
     arrow((9.3, -1.0), (10, -0.2), ORANGE)
     write(9.9, -0.62, f"{maps} maps at\neach size", align="left")
-    box(12.4, -4.1, 1.2, "frozen CNN", f"{type(module.frozen).__name__}, label loss", VERMILION, wide=2.2)
-    arrow((12.5, 0.4), (12.5, -3.5), VERMILION)
+    frozen = -4.1 if module.discriminator is None else -1.6
+    box(12.4, frozen, 1.2, "frozen CNN", f"{type(module.frozen).__name__}, label loss", VERMILION, wide=2.2)
+    arrow((12.5, 0.4), (12.5, frozen + 0.6), VERMILION)
+    if module.discriminator is not None:
+        box(12.4, -4.1, 1.2, "discriminator", "real, and of this label?", VERMILION, wide=2.2)
+        arrow((12.5, frozen - 0.6), (12.5, -3.5), VERMILION)
+        write(12.6, -2.85, "features", align="left")
     named = " and ".join([type(judge).__name__ for judge in module.judges] or judges) or "none attached"
     box(8.4, -4.1, 1.2, "judges", f"{named}\nscore drawings, take no part in training", GREY, "--", wide=4.6)
-    arrow((12.2, 0.4), (10.2, -3.5), line="--")
+    arrow((11.7, 0.4), (10.2, -3.5), line="--")
     return figure

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-class Dice:
+class Random:
     """Random numbers for a chunk of `count` pictures, all from one generator on the CPU."""
 
     def __init__(self, count: int, seed: int):
@@ -48,11 +48,11 @@ class Dice:
         return F.interpolate(bumps, size=(size, size), mode="bicubic", align_corners=False).squeeze(1)
 
 
-def draw_in_chunks(draw: Callable[[Dice], tuple], count: int, chunk: int, seed: int) -> tuple[Tensor, Tensor]:
+def draw_in_chunks(draw: Callable[[Random], tuple], count: int, chunk: int, seed: int) -> tuple[Tensor, Tensor]:
     """`count` images, uint8, and truths, joined from what `draw` makes of each chunk: images in [0, 1], and truths.
 
-    A chunk's dice depend on `seed` and the chunk's number alone and a chunk is always drawn whole, so a picture does
-    not depend on how many others are asked for.
+    A chunk's random numbers depend on `seed` and the chunk's number alone and a chunk is always drawn whole, so a
+    picture does not depend on how many others are asked for.
     """
     # The generator looks at 32 bits of its seed, so seed and number have to be mixed into those.
     seeds = [(seed * 1_000_003 + number) % 2**32 for number in range(math.ceil(count / chunk))]
@@ -60,7 +60,7 @@ def draw_in_chunks(draw: Callable[[Dice], tuple], count: int, chunk: int, seed: 
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(min(threads, 4), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            chunks = list(pool.map(lambda seed: draw(Dice(chunk, seed)), seeds))
+            chunks = list(pool.map(lambda seed: draw(Random(chunk, seed)), seeds))
     finally:
         torch.set_num_threads(threads)
     images, truths = (torch.cat(parts)[:count] for parts in zip(*chunks, strict=True))
