@@ -99,24 +99,14 @@ def train_or_load(
     preset = preset or default_preset(experiment if published else None)
     if seeds < 1:
         raise InputError(f"seeds is how many times to train, not {seeds}: use 1 or more")
-    if devices < 1 or nodes < 1:
-        raise InputError(f"{devices} devices on {nodes} machines train nothing: use 1 or more of each")
     settings = build_settings(spec, preset, changes)
     settings = settings.model_copy(update={"source": source}) if source else settings
     if settings.data not in READERS:  # a folder, that is the same from wherever it is named
         settings = settings.model_copy(update={"data": str(local_path(settings.data))})
     hardware = Hardware(devices, nodes, strategy)
-    if settings.batch_size % hardware.processes:
-        raise InputError(
-            f"a batch of {settings.batch_size} images can't be shared evenly by {hardware.processes} processes: "
-            "use a number of devices that divides it"
-        )
+    check_hardware(hardware, settings.batch_size)
     data = open_data(settings.data, settings.size, settings.source)
-    if data.truth != (truth := "mask" if spec.family == "unet" else "label"):
-        raise InputError(
-            f"{settings.data} has {data.truth}s, and {experiment} learns from {truth}s: bring "
-            f"{'images/ and masks/' if truth == 'mask' else 'a folder of images for each class'}"
-        )
+    check_truth(data, spec)
     batches = build_batches(data, settings, settings.seed)
     if spec.family != "classifier":  # these are trained for an experiment that says it for them
         display_message(batches.describe(), warning=data.synthetic)
@@ -153,6 +143,27 @@ def train_or_load(
             warning=True,
         )
     return records.read_record(folder)
+
+
+def check_hardware(hardware: Hardware, batch_size: int) -> None:
+    """Raises an InputError unless there is something to train on that can share a batch."""
+    if hardware.devices < 1 or hardware.num_nodes < 1:
+        raise InputError(
+            f"{hardware.devices} devices on {hardware.num_nodes} machines train nothing: use 1 or more of each"
+        )
+    if batch_size % hardware.processes:
+        raise InputError(
+            f"a batch of {batch_size} images can't be shared evenly by {hardware.processes} processes: "
+            "use a number of devices that divides it"
+        )
+
+
+def check_truth(data: DataSet, spec: Experiment) -> None:
+    """Raises an InputError if an experiment that learns from masks is given labels, or the other way round."""
+    truth = "mask" if spec.family == "unet" else "label"
+    if data.truth != truth:
+        layout = "images/ and masks/" if truth == "mask" else "a folder of images for each class"
+        raise InputError(f"{data.title} has {data.truth}s, and {spec.name} learns from {truth}s: bring {layout}")
 
 
 def describe_run(spec: Experiment, preset: str, settings: DataSettings, changes: dict[str, Any]) -> dict[str, Any]:
