@@ -234,7 +234,7 @@ def draw_filmstrip(record: Record) -> Figure:
     snapshots, classes = record.stored_examples["snapshots"].long(), record.data["classes"]
     batch = record.examples(snapshots.shape[1])
     images, epochs = batch["image"], record.stored_examples["snapshot_epochs"].tolist()
-    columns = [(f"epoch {epoch:.3g}", masks) for epoch, masks in zip(epochs, snapshots, strict=True)]
+    columns = [(f"epoch {epoch:.2g}", masks) for epoch, masks in zip(epochs, snapshots, strict=True)]
     columns.append(("truth", batch["mask"]))
     title = f"{record.title()}: the same test images while the network learns"
     size = {"width": 0.61 * len(columns) + 0.1, "height": 0.61 * len(images) + 0.8}
