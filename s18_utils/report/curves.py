@@ -34,6 +34,7 @@ def draw_curves(record: Record) -> Figure:
     """Each term of the loss, and what checkpoints are chosen by, against the epoch; a line for each seed."""
     known = {column for row in record.history for column in row}
     panels = {label: lines for label, lines in PANELS[record.family].items() if known & set(lines.values())}
+    panels = panels or PANELS[record.family]  # of a history that says nothing, empty ones
     rows = -(-len(panels) // 2)  # two panels side by side, so that a page is wide enough
     figure, axes = new_figure(record.title(), rows=rows, columns=2, width=8, height=0.2 + 3 * rows)
     for axis in axes.flat[len(panels) :]:

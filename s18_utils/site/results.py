@@ -7,7 +7,6 @@ from pathlib import Path
 from s18_utils import records
 from s18_utils.cvae.tradeoff import tradeoff_table
 from s18_utils.errors import InputError
-from s18_utils.experiments import PRESETS
 from s18_utils.records import Record, read_record
 from s18_utils.report.origin import describe_origin
 from s18_utils.report.progress import display_message
@@ -49,7 +48,7 @@ def write_results(sources: Path, published: list[Record]) -> list[str]:
             [f"[{row[0]}]({names[record.folder]}.md)", *row[1:]] for record, row in zip(kept, table.rows, strict=True)
         ]
         parts += [f"## {title}", Table(table.header, rows).markdown(), *describe_series(kept)]
-        pictures = sorted(records.PUBLISHED.glob("**/unets_*.png")) if family == "unet" else []
+        pictures = sorted(records.PUBLISHED.glob("unets_*.png")) if family == "unet" else []
         parts += show_pictures(sources, pictures)
         parts += show_effects(sources) if family == "unet" else []
         parts += [part for record in kept if family == "cvae" for part in show_tradeoff(sources, record)]
@@ -120,7 +119,6 @@ def show_pictures(sources: Path, files: list[Path], up: str = "") -> list[str]:
         shutil.copy(file, sources / path)
         name = re.sub(r"^unets_", "", file.stem)
         text = CAPTIONS.get(name, name.replace("_", " ").capitalize())
-        text += f", preset {path.parts[1]}" if path.parts[1] in PRESETS else ""
         width = f"{{width={max(png_width(file.read_bytes()) // 2, 1)}px}}"
         parts += [f"![{text}]({up}{path.as_posix().replace(' ', '%20')}){width}", f"[{text}.]{{.picture-text}}"]
     return parts
