@@ -100,7 +100,7 @@ UNET_STRIDED_UPSAMPLE_DICE = Experiment(
 )
 
 # What frozen CNNs and judges share, whatever they read.
-READER = dict(momentum=0.9, weight_decay=5e-4, shift_rate=1.0, smoothing=0.1, shear=0.0)
+READER = dict(momentum=0.9, weight_decay=5e-4, shift_rate=1.0, smoothing=0.1, shear=0.0, attack_radius=0.0)
 
 # What the networks that read digits share.
 DIGIT_READER = READER | dict(

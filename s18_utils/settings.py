@@ -39,6 +39,7 @@ class NetworkSettings(Settings):
     weight_decay: NotNegative
     shift_rate: Positive  # multiplies the rate of the batch norms' shifts
     smoothing: Annotated[float, Ge(0), Lt(1)]  # of the labels
+    attack_radius: NotNegative  # L2 norm, in units of the pixel range; trains on images attacked within it; 0 for none
     # Augmentation of training images; see `data.augmentation.augment_labelled`.
     translate: Annotated[int, Ge(0)]  # pixels each way
     flip: bool

@@ -2,6 +2,10 @@
 
 The recipe is airbench94's (Jordan 2024, arXiv:2404.00498): Nesterov SGD on a triangular schedule, label smoothing,
 small shifts and flips, and weights averaged along the way (Lookahead, Zhang et al. 2019, arXiv:1907.08610).
+
+A frozen CNN can be trained on attacked images besides. Changes too small to see then no longer sway it, so that a
+drawing has to hold the object and not a texture to be read as asked (Engstrom et al. 2019, "Adversarial Robustness as a
+Prior for Learned Representations", arXiv:1906.00945; Santurkar et al. 2019, arXiv:1906.09453).
 """
 
 from collections.abc import Sequence
@@ -26,6 +30,7 @@ class ClassifierModule(L.LightningModule):
         momentum, weight_decay: SGD's.
         shift_rate: multiplies the learning rate of batch-norm shifts.
         smoothing: of the labels.
+        attack_radius: it learns from images that `attack` has changed within this radius; 0 for unchanged ones.
         classes: their names, in the order of their numbers.
         channels, size: of the images, (N, channels, size, size).
     """
@@ -41,6 +46,7 @@ class ClassifierModule(L.LightningModule):
         weight_decay: float,
         shift_rate: float,
         smoothing: float,
+        attack_radius: float,
         *,
         classes: Sequence[str],
         channels: int,
@@ -71,8 +77,11 @@ class ClassifierModule(L.LightningModule):
         self.slow = checkpoint["slow"]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = F.cross_entropy(self(batch["image"]).float(), batch["label"], label_smoothing=self.hparams.smoothing)
-        count = len(batch["label"])
+        h, images, labels = self.hparams, batch["image"], batch["label"]
+        if h.attack_radius:
+            images = attack(self.net, images, labels, h.attack_radius)
+        loss = F.cross_entropy(self(images).float(), labels, label_smoothing=h.smoothing)
+        count = len(labels)
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=count, sync_dist=True)
         return loss
 
@@ -113,6 +122,22 @@ class ClassifierModule(L.LightningModule):
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: triangle(step / total))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def attack(net: nn.Module, images: Tensor, labels: Tensor, radius: float) -> Tensor:
+    """Images (N, C, S, S) changed so as to be misread: a step up the loss from a random place, cut back to the ball.
+
+    The change of an image has an L2 norm of `radius` at most, in units of the pixel range. One step suffices for
+    training if it starts at random (Wong, Rice & Kolter 2020, "Fast is better than free", arXiv:2001.03994).
+    """
+
+    def of_length(changes: Tensor, length: float) -> Tensor:
+        return length * F.normalize(changes.flatten(1)).view_as(changes)
+
+    change = of_length(torch.randn_like(images), radius / 2).requires_grad_()
+    (slope,) = torch.autograd.grad(F.cross_entropy(net(images + change).float(), labels, reduction="sum"), change)
+    change = change.detach() + of_length(slope, radius)
+    return images + torch.renorm(change, p=2, dim=0, maxnorm=radius)
 
 
 def triangle(progress: float, warm: float = 0.2, start: float = 0.2, end: float = 0.02) -> float:

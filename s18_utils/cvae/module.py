@@ -82,7 +82,7 @@ class CVAEModule(L.LightningModule):
             + w(t) · `adversarial_weight` · hinge loss of a discriminator on drawings under both, see `discriminator`
 
     w(t) is zero for the share `label_start` of the steps, then rises in a straight line to 1 at the share `label_full`.
-    With `label_cap` a drawing gains nothing by being easier to read than real images are on average. The discriminator
+    With `label_cap` a drawing gains nothing by being easier to read than half of the real images are. The discriminator
     learns beside the model, in the same steps. Drawings are scored by `judging.score_swaps`, with the networks that
     `attach` brings.
 
@@ -254,8 +254,8 @@ class CVAEModule(L.LightningModule):
             terms["label_true"], terms["label_swapped"] = (part.mean() for part in losses.chunk(2))
             if h.label_cap:
                 with torch.no_grad():
-                    easiest = label_loss(self.frozen(real), labels).mean()
-                losses = losses.clamp_min(easiest)
+                    enough = label_loss(self.frozen(real), labels).median()  # a mean follows those it can't read
+                losses = losses.clamp_min(enough)
             under_true, under_wrong = (part.mean() for part in losses.chunk(2))
             loss = loss + ramp * h.label_weight * (h.true_share * under_true + under_wrong)
         if ramp > 0 and self.discriminator is not None and self.training:

@@ -31,6 +31,7 @@ SMALL = {
 }
 FEATURES = {"DigitNet": 32, "DigitJudge": 32, "ObjectNet": 16, "ObjectJudge": 16, "DenseJudge": 32}
 RECIPE = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "shift_rate": 1.0, "smoothing": 0.1}
+RECIPE |= {"attack_radius": 0.0}
 CVAES = ("cvae-mnist", "cvae-cifar10")
 
 
