@@ -28,7 +28,7 @@ class Experiment:
         family: `unet`, `cvae` or `classifier`: which module trains it, and which settings it has.
         notebook: its notebook, without the ending; empty for none.
         block: every setting of the family, a value or `by_preset(…)`.
-        tradeoff: label weights that short trainings compare, and what these change otherwise.
+        tradeoff: label weights that short trainings compare, how many seeds of each, and what else these change.
     """
 
     name: str
@@ -127,9 +127,10 @@ OBJECT_READER = READER | dict(
 
 # Short trainings that differ in the weight of the label loss, for both conditional VAEs.
 TRADEOFF = dict(
-    label_weights=(0.0, 20.0, 60.0, 200.0, 600.0),
-    limit=20_000,
-    epochs=3,
+    label_weights=(0.0, 10.0, 30.0, 100.0, 300.0),
+    seeds=1,
+    limit=by_preset(tiny=1024, quick=20_000, full=20_000),
+    epochs=by_preset(tiny=2, quick=2, full=3),
     scored_on="validation",  # so that choosing a weight spends nothing of the test split
 )
 
@@ -146,7 +147,7 @@ CVAE_MNIST = Experiment(
         limit=by_preset(tiny=1024, quick=None, full=None),
         scored_on="test",
         # Encoder and decoder stay below the assignment's 154 K and 774 K parameters.
-        latent=by_preset(tiny=8, quick=16, full=24),
+        latent=by_preset(tiny=8, quick=16, full=20),
         encoder_widths=by_preset(tiny=(16, 16), quick=(32, 64), full=(32, 64)),
         decoder_widths=by_preset(tiny=(16, 16, 16), quick=(64, 64, 32), full=(96, 80, 40)),
         embedding=16,
@@ -160,13 +161,13 @@ CVAE_MNIST = Experiment(
         flip=False,  # a mirrored 2 is no 2
         # The likelihood's scale is learned and falls as training lengthens, so the label loss needs more weight.
         kl_weight=1.0,
-        label_weight=by_preset(tiny=20.0, quick=100.0, full=300.0),
+        label_weight=by_preset(tiny=20.0, quick=100.0, full=100.0),
         true_share=0.2,  # a drawing under the true label has the image itself to go by
         label_cap=False,
         label_start=0.05,  # a decoder that can't draw yet meets the label loss by texture alone
         label_full=0.4,
-        adversarial_weight=0.0,
-        discriminator_width=64,
+        adversarial_weight=by_preset(tiny=0.0, quick=0.0, full=80.0),  # clears ghosts of the input's strokes
+        discriminator_width=16,
         discriminator_rate=2e-3,
         latent_noise=0.0,
         latent_reach=0.0,
@@ -216,7 +217,7 @@ CVAE_MNIST = Experiment(
             learning_rate=by_preset(tiny=0.05, quick=0.1, full=0.1),
         ),
     ),
-    tradeoff=TRADEOFF,
+    tradeoff=TRADEOFF | dict(seeds=by_preset(tiny=1, quick=3, full=3)),
 )
 
 CVAE_CIFAR10 = Experiment(

@@ -104,7 +104,7 @@ class CVAESettings(DataSettings):
     kl_weight: NotNegative
     label_weight: NotNegative
     true_share: NotNegative  # of the label loss, for drawings under the true label
-    label_cap: bool  # no drawing gains by being easier to read than real images are
+    label_cap: bool  # no drawing gains by being easier to read than half of the real images
     label_start: Fraction  # share of the steps after which the label loss begins to rise …
     label_full: Fraction  # … and at which it has its whole weight
     adversarial_weight: NotNegative  # of the discriminator's opinion; 0 for none

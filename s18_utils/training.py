@@ -39,7 +39,7 @@ from s18_utils.runs import (
     working_folder,
     write_record,
 )
-from s18_utils.settings import DataSettings
+from s18_utils.settings import DataSettings, at_preset
 
 
 def draw_classifier(record: Record, module: L.LightningModule, data: StoreData) -> dict[str, Figure]:
@@ -210,19 +210,17 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
     if spec.tradeoff is None:
         raise InputError(f"{experiment} has no label loss to weigh: choose cvae-mnist or cvae-cifar10")
     folder = local_path(out or records.runs_folder(preset) / f"{experiment}-tradeoff")
-    block = build_settings(spec, preset)
-    changes = {name: value for name, value in spec.tradeoff.items() if name != "label_weights"}
-    changes["limit"] = min(changes["limit"], block.limit or changes["limit"])
-    changes["epochs"] = min(changes["epochs"], block.epochs)
+    changes = at_preset(spec.tradeoff, preset)
+    weights, seeds = changes.pop("label_weights"), changes.pop("seeds")
     series = []
-    for weight in spec.tradeoff["label_weights"]:
+    for weight in weights:
         name = f"label weight {weight:g}"
         own = changes | {"label_weight": weight}
         settings = build_settings(spec, preset, own).model_dump(mode="json")
         there = records.read_record(folder / folder_name(spec, own, name))
         if there and differing_settings(there, settings):
             discard_folder(there.folder)
-        series.append(train_whole(experiment, preset, name=name, out=folder, **own))
+        series.append(train_whole(experiment, preset, name=name, seeds=seeds, out=folder, **own))
     return series
 
 

@@ -1,9 +1,10 @@
 """The two halves of the conditional VAE, and the whole.
 
 An image is coded together with its label; a code is drawn under *any* label. The encoder adds the embedded label to its
-feature maps. In the decoder the label acts twice: it sets the scale and the shift of a conditional batch normalisation
-of the code (de Vries et al. 2017, arXiv:1707.00683), and it is projected to a small map that is concatenated to the
-features at every resolution.
+feature maps. In the decoder the label acts twice. It sets scale and shift of batch normalisations, of the code and
+after each convolution (conditional batch normalisation, de Vries et al. 2017, arXiv:1707.00683), and it is projected to
+a small map that is concatenated to the features at every resolution. What is concatenated can only add to what the code
+draws; a scale can silence it.
 
 Kingma & Welling 2014, arXiv:1312.6114; Sohn, Lee & Yan 2015, "Learning Structured Output Representation using Deep
 Conditional Generative Models". The shapes beside the lines are those of a 1×28×28 image at encoder widths (32, 64),
@@ -36,26 +37,33 @@ class LabelEmbedding(nn.Module):
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch normalisation of codes (N, features) whose scale γ and shift β belong to the label.
+    """Batch normalisation of codes (N, features) or maps (N, features, H, W) whose scale γ and shift β are the label's.
 
     The statistics are shared by all labels, so a code keeps its place in the whole batch and only its reading changes
     with the label. A mixture mixes the labels' γ and β. Starts as plain normalisation: γ 1 and β 0 for every label.
+
+    Args:
+        classes: how many labels there are.
+        features: of a code, or channels of a map.
+        norm: batch normalisation for codes; `nn.BatchNorm2d` for maps.
     """
 
-    def __init__(self, classes: int, features: int) -> None:
+    def __init__(self, classes: int, features: int, norm: type[nn.Module] = nn.BatchNorm1d) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(features, affine=False)
+        self.norm = norm(features, affine=False)
         self.gamma = nn.Embedding(classes, features)
         self.beta = nn.Embedding(classes, features)
         nn.init.ones_(self.gamma.weight)
         nn.init.zeros_(self.beta.weight)
 
-    def forward(self, codes: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        x = self.norm(x)
         if labels.ndim == 1:
             gamma, beta = self.gamma(labels), self.beta(labels)
         else:
             gamma, beta = labels @ self.gamma.weight, labels @ self.beta.weight
-        return gamma * self.norm(codes) + beta
+        gamma, beta = (each.to(x.dtype)[(..., *[None] * (x.ndim - 2))] for each in (gamma, beta))
+        return gamma * x + beta
 
 
 class LabelMap(nn.Module):
@@ -70,26 +78,36 @@ class LabelMap(nn.Module):
         return self.project(embedded).unflatten(1, self.shape).permute(0, 3, 1, 2)  # channels last in memory
 
 
-class ConvBlock(nn.Module):
-    """3×3 convolution, batch norm, leaky ReLU; `stride` 2 halves the size. `shift` (N, outside) is added before."""
+class EncoderBlock(nn.Module):
+    """3×3 convolution to half the size, batch norm, leaky ReLU; `shift` (N, outside) is added after the norm."""
 
-    def __init__(self, inside: int, outside: int, stride: int = 1) -> None:
+    def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.conv = nn.Conv2d(inside, outside, 3, 2, 1, bias=False)
         self.norm = nn.BatchNorm2d(outside)
 
-    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, shift: Tensor) -> Tensor:
         x = self.norm(self.conv(x))
-        if shift is not None:
-            x = x + shift[:, :, None, None].to(x.dtype)
-        return F.leaky_relu(x, 0.1)
+        return F.leaky_relu(x + shift[:, :, None, None].to(x.dtype), 0.1)
+
+
+class DecoderBlock(nn.Module):
+    """3×3 convolution, conditional batch norm, leaky ReLU, at one size."""
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.norm = ConditionalBatchNorm(classes, width, nn.BatchNorm2d)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(self.conv(x), labels), 0.1)
 
 
 class Encoder(nn.Module):
     """Images (N, channels, size, size) in [0, 1] and labels (N,) to `mu, logvar`, each (N, latent), float32.
 
-    Every entry of `widths` is a resolution: a stride-2 block that the embedded label shifts. `size` must be divisible
-    by 2 ** len(widths).
+    Every entry of `widths` is a resolution: a block that halves the size, shifted by the embedded label. `size` must be
+    divisible by 2 ** len(widths).
     """
 
     def __init__(
@@ -107,7 +125,7 @@ class Encoder(nn.Module):
         self.embedding = LabelEmbedding(classes, embedding)
         self.blocks, self.shifts = nn.ModuleList(), nn.ModuleList()
         for inside, width in zip((channels, *widths), widths, strict=False):
-            self.blocks.append(ConvBlock(inside, width, stride=2))
+            self.blocks.append(EncoderBlock(inside, width))
             self.shifts.append(nn.Linear(embedding, width))
         grid = size // 2 ** len(widths)
         self.squeeze = nn.Conv2d(widths[-1], squeeze, 1)
@@ -150,7 +168,7 @@ class Decoder(nn.Module):
         self.maps, self.blocks, self.narrow = (nn.ModuleList() for _ in range(3))
         for stage, width in enumerate(widths):
             self.maps.append(LabelMap(embedding, label_maps, grid * 2**stage))
-            self.blocks.append(ConvBlock(width, width))
+            self.blocks.append(DecoderBlock(classes, width))
             if stage + 1 < len(widths):
                 self.narrow.append(nn.Conv2d(width, widths[stage + 1] - label_maps, 1))
         self.draw = nn.Conv2d(widths[-1], channels, 3, 1, 1)
@@ -163,7 +181,7 @@ class Decoder(nn.Module):
             if stage:  # narrowing first gives the same numbers as narrowing after, at a quarter of the work
                 x = F.interpolate(self.narrow[stage - 1](x), scale_factor=2, mode="nearest")  # 72×14×14, 32×28×28
             x = torch.cat((x, to_map(embedded).to(x.dtype)), 1)  # 96×7×7, 80×14×14, 40×28×28
-            x = block(x)  # the same
+            x = block(x, labels)  # the same
         return torch.sigmoid(self.draw(x).float())  # 1×28×28
 
 

@@ -12,7 +12,7 @@ from cvae_stand_ins import DIGITS
 from torch import Tensor, nn
 
 from s18_utils import training
-from s18_utils.cvae.classifier_module import ClassifierModule, Lookahead, triangle
+from s18_utils.cvae.classifier_module import ClassifierModule, Lookahead, attack, triangle
 from s18_utils.cvae.classifiers import CLASSIFIERS, build_classifier, freeze
 from s18_utils.data.augmentation import gaussian_blur
 from s18_utils.data.batches import StoreData
@@ -128,6 +128,35 @@ def test_the_loss_is_smoothed_cross_entropy():
     targets = F.one_hot(batch["label"], 10) * 0.8 + 0.02
     expected = -(targets * module(batch["image"]).log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(module.training_step(batch, 0), expected)
+
+
+def test_an_attack_stays_in_its_ball_and_misleads_more_than_chance():
+    torch.manual_seed(0)
+    data = grating_data("DigitNet", train=300)
+    net = fit(new_module("DigitNet"), data, epochs=4).net.eval()
+    batch = data.examples(100)
+    images, labels = batch["image"], batch["label"]
+    attacked = attack(net, images, labels, 2.0)
+    change = attacked - images
+    assert change.flatten(1).norm(dim=1).max() <= 2.0001
+    by_chance = images + 2.0 * F.normalize(torch.randn_like(images).flatten(1)).view_as(images)
+    losses = [F.cross_entropy(net(each), labels) for each in (images, by_chance, attacked)]
+    assert losses[2] > 1.5 * max(losses[:2])
+    assert not attacked.requires_grad
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+@on_cpu
+def test_training_on_attacked_images_withstands_attacks():
+    data = grating_data("DigitNet", train=450)
+    batch = data.examples(100)
+    read = {}
+    for radius in (0.0, 2.0):
+        net = fit(new_module("DigitNet", attack_radius=radius), data, epochs=3).net.eval()
+        torch.manual_seed(0)
+        attacked = attack(net, batch["image"], batch["label"], 2.0)
+        read[radius] = (net(attacked).argmax(1) == batch["label"]).float().mean().item()
+    assert read[2.0] > read[0.0] + 0.1
 
 
 def test_shifts_of_batch_norm_learn_at_their_own_rate():

@@ -94,6 +94,18 @@ def test_conditional_batch_norm_by_hand():
     assert out.item() == pytest.approx(9, abs=1e-4)
 
 
+def test_conditional_batch_norm_of_maps_scales_whole_channels():
+    layer = ConditionalBatchNorm(3, 2, nn.BatchNorm2d)
+    layer.gamma.weight.data[1], layer.beta.weight.data[1] = torch.tensor([0.0, 2.0]), torch.tensor([5.0, 1.0])
+    maps = torch.randn(4, 2, 8, 8)
+    plain = layer(maps, torch.zeros(4, dtype=torch.long))
+    out = layer(maps, torch.ones(4, dtype=torch.long))
+    torch.testing.assert_close(out[:, 0], torch.full((4, 8, 8), 5.0))
+    torch.testing.assert_close(out[:, 1], 2 * plain[:, 1] + 1)
+    half = layer(maps, torch.tensor([[0.5, 0.5, 0.0]]).expand(4, 3))
+    torch.testing.assert_close(half, (plain + out) / 2)
+
+
 def test_encoder_sees_the_label(module, batch):
     images, labels = batch
     mu, logvar = module.encode(images, labels)

@@ -129,7 +129,7 @@ def test_a_record_is_not_scored_by_one_judge_alone(copied):
 def test_a_trade_off_of_other_settings_is_made_anew(trained, tmp_path, tiny_cvae, monkeypatch):
     shutil.copytree(trained, tmp_path / "tiny")
     monkeypatch.setenv("S18_RUNS", str(tmp_path))
-    for name, value in {"label_weights": (0.0, 20.0), "limit": 256, "epochs": 1}.items():
+    for name, value in {"label_weights": (0.0, 20.0), "seeds": 2, "limit": 256, "epochs": 1}.items():
         monkeypatch.setitem(EXPERIMENTS[NAME].tradeoff, name, value)
 
     def measure() -> list[Record]:
@@ -137,6 +137,7 @@ def test_a_trade_off_of_other_settings_is_made_anew(trained, tmp_path, tiny_cvae
 
     first = measure()
     assert [(record.settings.label_weight, record.settings.epochs) for record in first] == [(0.0, 1), (20.0, 1)]
+    assert [len(record.metrics["seeds"]) for record in first] == [2, 2]
     assert [record.metrics for record in measure()] == [record.metrics for record in first]
     monkeypatch.setitem(EXPERIMENTS[NAME].block, "latent_noise", 0.2)
     assert [record.settings.latent_noise for record in measure()] == [0.2, 0.2]
