@@ -233,21 +233,21 @@ CVAE_CIFAR10 = Experiment(
         limit=by_preset(tiny=1024, quick=None, full=None),
         scored_on="test",
         # Far below the assignment's 4.6 M and 8.5 M parameters, so that two cores can train it with a discriminator.
-        latent=by_preset(tiny=16, quick=128, full=128),  # 48 principal components alone reach 20 dB
+        latent=by_preset(tiny=16, quick=64, full=64),  # enough for 20 dB; more would hold the input's outlines
         encoder_widths=by_preset(tiny=(16, 16, 16), quick=(48, 96, 128), full=(48, 96, 128)),
         decoder_widths=by_preset(tiny=(16, 16, 16, 16), quick=(128, 96, 64, 32), full=(128, 96, 64, 32)),
         embedding=16,
         squeeze=16,
         label_maps=8,
         seed=0,
-        epochs=by_preset(tiny=2, quick=4, full=9),
+        epochs=by_preset(tiny=2, quick=4, full=8),
         batch_size=by_preset(tiny=32, quick=256, full=128),
         learning_rate=2e-3,
         weight_decay=1e-4,
         flip=by_preset(tiny=False, quick=True, full=True),
         kl_weight=1.0,
-        label_weight=by_preset(tiny=20.0, quick=200.0, full=100.0),
-        true_share=by_preset(tiny=0.2, quick=0.2, full=0.5),
+        label_weight=by_preset(tiny=20.0, quick=200.0, full=150.0),
+        true_share=by_preset(tiny=0.2, quick=0.2, full=1.0),
         label_cap=by_preset(tiny=False, quick=False, full=True),  # what is easier to read than photographs is an emblem
         label_start=0.05,
         label_full=by_preset(tiny=0.4, quick=0.4, full=0.3),
@@ -258,10 +258,10 @@ CVAE_CIFAR10 = Experiment(
         latent_noise=0.1,
         latent_reach=0.3,
         disturb_shift=3,
-        disturb_noise=by_preset(tiny=0.1, quick=0.1, full=0.2),
+        disturb_noise=0.1,
         disturb_blur=by_preset(tiny=1.0, quick=1.0, full=0.9),
-        # After airbench94 (Jordan 2024), below the assignment's 2.0 M parameters. Noise costs it accuracy: a wider one
-        # without any reads .931 of the test split, and drawings obey it by textures that no judge reads.
+        # After airbench94 (Jordan 2024), below the assignment's 2.0 M parameters. Attacks cost it accuracy, but without
+        # them drawings obey it by textures that no judge reads.
         classifier=OBJECT_READER
         | dict(
             net="ObjectNet",
@@ -269,15 +269,16 @@ CVAE_CIFAR10 = Experiment(
                 tiny={"widths": [8, 16, 16]}, quick={"widths": [32, 64, 128]}, full={"widths": [64, 128, 256]}
             ),
             seed=0,
-            epochs=by_preset(tiny=12, quick=8, full=12),
-            batch_size=by_preset(tiny=32, quick=500, full=1024),
-            learning_rate=by_preset(tiny=0.1, quick=0.75, full=1.46),
+            epochs=by_preset(tiny=12, quick=8, full=10),
+            batch_size=by_preset(tiny=32, quick=500, full=512),
+            learning_rate=by_preset(tiny=0.1, quick=0.75, full=0.8),
             momentum=by_preset(tiny=0.9, quick=0.85, full=0.85),
             weight_decay=by_preset(tiny=5e-4, quick=1.4e-3, full=1.4e-3),
             shift_rate=by_preset(tiny=1.0, quick=64.0, full=64.0),
             smoothing=by_preset(tiny=0.1, quick=0.2, full=0.2),
+            attack_radius=by_preset(tiny=0.0, quick=0.0, full=0.5),
             translate=by_preset(tiny=0, quick=2, full=2),
-            noise=by_preset(tiny=0.0, quick=0.2, full=0.2),
+            noise=by_preset(tiny=0.0, quick=0.2, full=0.1),
             blur=by_preset(tiny=0.0, quick=0.3, full=0.3),
         ),
         judge=OBJECT_READER
