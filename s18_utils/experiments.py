@@ -161,13 +161,13 @@ CVAE_MNIST = Experiment(
         flip=False,  # a mirrored 2 is no 2
         # The likelihood's scale is learned and falls as training lengthens, so the label loss needs more weight.
         kl_weight=1.0,
-        label_weight=by_preset(tiny=20.0, quick=100.0, full=100.0),
+        label_weight=by_preset(tiny=20.0, quick=100.0, full=300.0),
         true_share=0.2,  # a drawing under the true label has the image itself to go by
         label_cap=False,
         label_start=0.05,  # a decoder that can't draw yet meets the label loss by texture alone
         label_full=0.4,
-        adversarial_weight=by_preset(tiny=0.0, quick=0.0, full=80.0),  # clears ghosts of the input's strokes
-        discriminator_width=16,
+        adversarial_weight=by_preset(tiny=0.0, quick=0.0, full=120.0),  # clears ghosts of the input's strokes
+        discriminator_width=32,
         discriminator_rate=2e-3,
         latent_noise=0.0,
         latent_reach=0.0,
