@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch
 
 from s18_utils.cvae.module import CVAEModule
-from s18_utils.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, new_figure
+from s18_utils.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, draw_arrow, new_figure
 
 
 def draw_network(module: CVAEModule, judges: Sequence[str] = ()) -> Figure:
@@ -44,10 +44,6 @@ def draw_network(module: CVAEModule, judges: Sequence[str] = ()) -> Figure:
         write(x, y + high / 2 - 0.3, name, 9, colour)
         write(x, y - 0.2, text)
 
-    def arrow(start: tuple[float, float], end: tuple[float, float], colour: str = GREY, line: str = "-") -> None:
-        style = {"arrowstyle": "-|>", "mutation_scale": 11, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.3}
-        axis.add_patch(FancyArrowPatch(start, end, color=colour, linestyle=line, **style))
-
     box(0, 1, 1.2, "image", image, GREY)
     box(2.5, 1, 2.4, "encoder", "\n".join(halves), BLUE)
     box(5, 1, 1.5, "code", f"μ and σ, {module.latent}\nz = μ + σε", PURPLE)
@@ -55,22 +51,22 @@ def draw_network(module: CVAEModule, judges: Sequence[str] = ()) -> Figure:
     box(10, 1, 2.4, "decoder", "\n".join(doubles), GREEN)
     box(12.4, 1, 1.2, "drawing", image, GREY)
     for start, end in ((0.85, 1.65), (3.35, 4.15), (5.85, 6.65), (8.35, 9.15), (10.85, 11.55)):
-        arrow((start, 1), (end, 1))
+        draw_arrow(axis, (start, 1), (end, 1))
     box(2.5, -1.6, 1.2, "true label", f"one-hot, {len(module.classes)}", ORANGE)
-    arrow((2.5, -1.0), (2.5, -0.2), ORANGE)
+    draw_arrow(axis, (2.5, -1.0), (2.5, -0.2), ORANGE)
     write(2.65, -0.6, f"embedded, {length},\nadded", align="left")
     box(8.75, -1.6, 1.2, "any label", f"one-hot, {len(module.classes)}", ORANGE)
-    arrow((8.2, -1.0), (7.5, 0.25), ORANGE)
-    arrow((9.3, -1.0), (10, -0.2), ORANGE)
-    write(9.9, -0.62, f"{maps} maps at\neach size", align="left")
+    draw_arrow(axis, (8.2, -1.0), (7.5, 0.25), ORANGE)
+    draw_arrow(axis, (9.3, -1.0), (10, -0.2), ORANGE)
+    write(9.9, -0.62, f"{maps} maps, γ and β\nat each size", align="left")
     frozen = -4.1 if module.discriminator is None else -1.6
     box(12.4, frozen, 1.2, "frozen CNN", f"{type(module.frozen).__name__}, label loss", VERMILION, wide=2.2)
-    arrow((12.5, 0.4), (12.5, frozen + 0.6), VERMILION)
+    draw_arrow(axis, (12.5, 0.4), (12.5, frozen + 0.6), VERMILION)
     if module.discriminator is not None:
         box(12.4, -4.1, 1.2, "discriminator", "real, and of this label?", VERMILION, wide=2.2)
-        arrow((12.5, frozen - 0.6), (12.5, -3.5), VERMILION)
+        draw_arrow(axis, (12.5, frozen - 0.6), (12.5, -3.5), VERMILION)
         write(12.6, -2.85, "features", align="left")
     named = " and ".join([type(judge).__name__ for judge in module.judges] or judges) or "none attached"
     box(8.4, -4.1, 1.2, "judges", f"{named}\nscore drawings, take no part in training", GREY, "--", wide=4.6)
-    arrow((11.7, 0.4), (10.2, -3.5), line="--")
+    draw_arrow(axis, (11.7, 0.4), (10.2, -3.5), line="--")
     return figure

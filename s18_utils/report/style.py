@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 from torch import Tensor
 
 DPI = 200  # two pixels for each one of a page
@@ -57,6 +58,14 @@ def draw_sentence(title: str, sentence: str) -> Figure:
     axis.text(0.5, 0.5, sentence, ha="center", va="center", fontsize=10, color=GREY, transform=axis.transAxes)
     hide_frame(axis)
     return figure
+
+
+def draw_arrow(
+    axis: plt.Axes, start: tuple[float, float], end: tuple[float, float], colour: str = GREY, line: str = "-"
+) -> None:
+    """An arrow of a diagram, in the axis's own units."""
+    shape = {"arrowstyle": "-|>", "mutation_scale": 11, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.3}
+    axis.add_patch(FancyArrowPatch(start, end, color=colour, linestyle=line, **shape))
 
 
 def style_lines(axis: plt.Axes, x: str, y: str) -> None:

@@ -1,9 +1,9 @@
 """A drawing of the UNet with its shapes."""
 
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import Rectangle
 
-from s18_utils.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure
+from s18_utils.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, draw_arrow, new_figure
 
 NAMES = {
     "maxpool": "max pooling\nhalves the sides",
@@ -48,10 +48,6 @@ def draw_network(
     def write(x: float, y: float, text: str, align: str, colour: str = GREY) -> None:
         axis.text(x, y, text, color=colour, fontsize=8.5, ha=align, va="center", linespacing=1.3)
 
-    def arrow(start: tuple[float, float], end: tuple[float, float], colour: str, style: str = "-") -> None:
-        shape = {"arrowstyle": "-|>", "mutation_scale": 11, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.4}
-        axis.add_patch(FancyArrowPatch(start, end, color=colour, linestyle=style, **shape))
-
     left, right = [2 + 1.5 * level for level in range(LEVELS)], [14 - 1.5 * level for level in range(LEVELS)]
     for level in range(LEVELS):
         depth = width * 2**level
@@ -62,14 +58,14 @@ def draw_network(
             break
         box(right[level], level, f"up{LEVELS - 1 - level}", depth // half if level else depth, GREEN, "right")
         lower, upper = -2 * (level + 1) + high[level + 1] / 2 + 0.08, -2 * level - high[level] / 2 - 0.08
-        arrow((left[level] + 0.1, upper), (left[level + 1] - 0.1, lower), BLUE)
-        arrow((right[level + 1] + 0.1, lower), (right[level] - 0.1, upper), GREEN)
+        draw_arrow(axis, (left[level] + 0.1, upper), (left[level + 1] - 0.1, lower), BLUE)
+        draw_arrow(axis, (right[level + 1] + 0.1, lower), (right[level] - 0.1, upper), GREEN)
         if skip:
             y, reach = -2 * level, wide[level] + 0.1
-            arrow((left[level] + reach, y), (right[level] - reach, y), ORANGE, "--")
+            draw_arrow(axis, (left[level] + reach, y), (right[level] - reach, y), ORANGE, "--")
     write(left[0] - 0.9, -1.25, f"image\n{channels}×{size}×{size}", "right")
-    arrow((left[0] - 0.8, -1.1), (left[0] - wide[0] - 0.05, -0.5), GREY)
-    arrow((right[0] + wide[0] + 0.05, -0.5), (right[0] + 0.8, -1.1), PURPLE)
+    draw_arrow(axis, (left[0] - 0.8, -1.1), (left[0] - wide[0] - 0.05, -0.5), GREY)
+    draw_arrow(axis, (right[0] + wide[0] + 0.05, -0.5), (right[0] + 0.8, -1.1), PURPLE)
     write(right[0] + 0.9, -1.25, f"outc, 1×1 convolution\n{classes}×{size}×{size}", "left", PURPLE)
     write(
         8,
