@@ -16,8 +16,8 @@ run: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 S18_RUNS=$$(mktemp -d) $(BIN)/python -m pytest -n 2 --dist loadfile \
-		--nbmake --nbmake-timeout=300 tests notebooks
+	OMP_NUM_THREADS=1 S18_RUNS=$$(mktemp -d) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+		--nbmake --nbmake-timeout=300 notebooks tests  # the longest first
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks

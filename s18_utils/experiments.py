@@ -3,7 +3,7 @@
 A new experiment is a new block; a changed one is a changed line, or a *variant*: `train_or_load(NAME, up="bilinear")`.
 Names, types and ranges of the settings are in `settings`. What is written as `by_preset(…)` depends on how big the
 run is: `tiny` takes seconds, on synthetic data, for tests; `quick` minutes on two CPU cores; `full` is the assignment's
-scale, minutes on a GPU.
+scale, made for a GPU.
 """
 
 from dataclasses import dataclass
@@ -269,7 +269,7 @@ CVAE_CIFAR10 = Experiment(
                 tiny={"widths": [8, 16, 16]}, quick={"widths": [32, 64, 128]}, full={"widths": [64, 128, 256]}
             ),
             seed=0,
-            epochs=by_preset(tiny=12, quick=8, full=10),
+            epochs=by_preset(tiny=8, quick=8, full=10),
             batch_size=by_preset(tiny=32, quick=500, full=512),
             learning_rate=by_preset(tiny=0.1, quick=0.75, full=0.8),
             momentum=by_preset(tiny=0.9, quick=0.85, full=0.85),
@@ -290,7 +290,7 @@ CVAE_CIFAR10 = Experiment(
                 full={"widths": [32, 64, 128, 256], "depth": 2, "halve": False},
             ),
             seed=101,
-            epochs=by_preset(tiny=12, quick=8, full=18),
+            epochs=by_preset(tiny=4, quick=8, full=18),
         ),
         second_judge=OBJECT_READER
         | dict(
@@ -301,7 +301,7 @@ CVAE_CIFAR10 = Experiment(
                 full={"stem": [32, 64], "growth": [64, 96, 128], "widths": [128, 256, 384], "depth": 3},
             ),
             seed=202,
-            epochs=by_preset(tiny=12, quick=8, full=14),
+            epochs=by_preset(tiny=4, quick=8, full=14),
         ),
     ),
     tradeoff=TRADEOFF,

@@ -2,9 +2,9 @@
 
 A likelihood asks for the mean of what an image could be and a label loss for what is easiest to read; neither asks for
 drawings as real and as varied as images are. A discriminator does (Goodfellow et al. 2014, arXiv:1406.2661), and here
-it reads what the frozen CNN makes of an image, not the image itself: with features that know what counts, it has
-something to say after a few hundred steps (Sauer et al. 2021, "Projected GANs Converge Faster", arXiv:2111.01007). Of
-the frozen CNN's maps it reads the first alone, since the later ones have dropped how images of a class differ. The
+it reads, beside the image as the frozen CNN takes it in, what that makes of it: with features that know what counts, it
+has something to say after a few hundred steps (Sauer et al. 2021, "Projected GANs Converge Faster", arXiv:2111.01007).
+Of the frozen CNN's maps it reads the first alone, since the later ones have dropped how images of a class differ. The
 label comes in as a projection (Miyato & Koyama 2018, arXiv:1802.05637), spectral normalisation keeps the gradient of
 every layer in bounds (Miyato et al. 2018, arXiv:1802.05957), and the losses are hinges.
 """

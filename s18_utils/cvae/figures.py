@@ -222,7 +222,7 @@ def draw_filmstrip(record: Record) -> Figure:
         )
     batch = to_floats({name: kept[f"watched_{name}"] for name in ("image", "label")})
     title = f"{record.title()}: the same test images while the model learns"
-    times = [f"epoch {epoch:.3g}" for epoch in kept["snapshot_epochs"].tolist()]
+    times = [f"epoch {epoch:.1f}" for epoch in kept["snapshot_epochs"].tolist()]
     return draw_strip(title, batch, kept["snapshots"], times, record.data["classes"])
 
 

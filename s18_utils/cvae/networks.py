@@ -137,7 +137,7 @@ class Encoder(nn.Module):
         for block, shift in zip(self.blocks, self.shifts, strict=True):
             x = block(x, shift(embedded))  # 32×14×14, then 64×7×7
         x = F.leaky_relu(self.squeeze(x), 0.1)  # 16×7×7
-        mu, logvar = self.head(x.flatten(1)).float().chunk(2, 1)  # 24 and 24
+        mu, logvar = self.head(x.flatten(1)).float().chunk(2, 1)  # 20 and 20
         return mu, logvar.clamp(*LOGVAR_RANGE)
 
 
@@ -175,7 +175,7 @@ class Decoder(nn.Module):
 
     def forward(self, codes: Tensor, labels: Tensor) -> Tensor:
         embedded = self.embedding(labels)  # 16
-        x = F.leaky_relu(self.spread(self.norm(codes, labels)), 0.1)  # 24, then 4312
+        x = F.leaky_relu(self.spread(self.norm(codes, labels)), 0.1)  # 20, then 4312
         x = x.unflatten(1, self.shape).permute(0, 3, 1, 2)  # 88×7×7
         for stage, (to_map, block) in enumerate(zip(self.maps, self.blocks, strict=True)):
             if stage:  # narrowing first gives the same numbers as narrowing after, at a quarter of the work

@@ -30,7 +30,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 DRAWN_CLASSES = synthetic.OBJECT_CLASSES
 SIZE = 32
 BATCHES, PARQUET, NPZ = "cifar-10-batches-py", "cifar-10-parquet", "cifar10.npz"
-SYNTHETIC = {"train": 50_000, "test": 1000}
+SYNTHETIC = {"train": 20_000, "test": 500}
 
 MIRROR = "uoft-cs/cifar10"
 REVISION = "0b2714987fa478483af9968de7c934580d0bb9a2"

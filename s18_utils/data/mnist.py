@@ -20,7 +20,7 @@ OFFICIAL = 60_000  # training images
 CLASSES = tuple("0123456789")
 DRAWN_CLASSES = synthetic.DIGIT_CLASSES
 SIZE = 28
-SYNTHETIC = {"train": 20_000, "test": 1000}
+SYNTHETIC = {"train": 20_000, "test": 500}
 CSV = ("mnist_train.csv", "mnist_test.csv")
 LOOKALIKES = ("fashion", "kmnist", "kuzushiji", "emnist", "notmnist")  # other things in files of the same names
 

@@ -19,7 +19,7 @@ PANELS = {
         "KL divergence": {"training": "train_kl", "validation": "val_kl"},
         "label loss, true label": {"training": "train_label_true", "validation": "val_label_true"},
         "label loss, wrong label": {"training": "train_label_swapped", "validation": "val_label_swapped"},
-        "hinge loss": {"drawings": "train_adversarial", "discriminator": "train_discriminator"},
+        "adversarial loss": {"drawings": "train_adversarial", "discriminator": "train_discriminator"},
     },
     "classifier": {
         "loss": {"training": "train_loss", "validation": "val_loss"},

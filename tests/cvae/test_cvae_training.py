@@ -59,7 +59,7 @@ def test_the_record_holds_what_was_promised(trained, networks):
     record = read_record(trained / NAME)
     test = record.test
     assert (record.experiment, record.preset, record.metrics["epochs"]) == (NAME, "tiny", 2)
-    assert (record.data["name"], record.data["source"], record.data["test"]) == ("mnist", "synthetic", 1000)
+    assert (record.data["name"], record.data["source"], record.data["test"]) == ("mnist", "synthetic", 500)
     # What the networks scored by themselves, they score here.
     own = test["judges"]
     assert list(own) == ["judge", "second_judge"]
@@ -150,7 +150,7 @@ def test_a_judge_no_better_than_chance_is_refused_and_nothing_is_written(copied,
     if not retrain:
         shutil.rmtree(copied / NAME)
     before = listing(copied)
-    with refused("judge reads 11.0% of 1000 test images", "no better than chance"):
+    with refused("judge reads 11.0% of 500 test images", "no better than chance"):
         train_or_load(NAME, "tiny", out=copied, retrain=retrain)
     assert {name: before[name] for name in before} == {name: listing(copied)[name] for name in before}
 

@@ -187,7 +187,7 @@ def test_the_size_is_the_sets_own(save, data_folder, name, title, other):
     ("reader", "drawing", "classes"), [(mnist, "digits", DIGIT_CLASSES), (cifar10, "objects", OBJECT_CLASSES)]
 )
 def test_drawn_images_stand_in_until_they_are_drawn_otherwise(data_folder, monkeypatch, reader, drawing, classes):
-    assert reader.SYNTHETIC["test"] == 1000
+    assert reader.SYNTHETIC["test"] == 500
     monkeypatch.setattr(reader, "SYNTHETIC", {"train": 30, "test": 20})
     drawn, draw = [], getattr(synthetic, drawing)
     monkeypatch.setattr(synthetic, drawing, lambda *arguments: drawn.append(arguments) or draw(*arguments))
