@@ -1,6 +1,7 @@
 """The command line: `python -m s18_utils`."""
 
 import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -39,7 +40,8 @@ def load(name: str) -> ModuleType:
 def list_experiments() -> None:
     """Lists the experiments."""
     rows = [
-        [each.name, each.block["data"], each.title, f"notebooks/{each.notebook}.ipynb"] for each in EXPERIMENTS.values()
+        [each.name, each.block["data"], each.title, each.notebook and f"notebooks/{each.notebook}.ipynb"]
+        for each in EXPERIMENTS.values()
     ]
     print(Table(["experiment", "data", "title", "notebook"], rows))
 
@@ -66,6 +68,8 @@ def fit(
     if data:
         changes["data"] = str(local_path(data))
     training = load("training")
+    for key in changes.keys() & inspect.signature(training.train_or_load).parameters.keys() - {"changes"}:
+        raise InputError(f"{key} is given by itself and not by --set: write --{key} {changes[key]}")
     record = training.train_or_load(
         experiment,
         preset,
@@ -126,8 +130,10 @@ def predict(
     """Finds the pet in photographs of your own: a mask and an overlay each, at the photograph's own size."""
     if get_experiment(experiment.split("+")[0]).family != "unet":
         raise InputError(f"{experiment} predicts no masks: choose one of the UNets")
-    if len(twice := {photo.stem for photo in photos}) < len(photos):
-        raise InputError(f"of {len(photos)} photographs only {len(twice)} have names of their own: rename the others")
+    if len(names := {photo.stem for photo in photos}) < len(photos):
+        raise InputError(
+            f"{len(photos)} photographs have only {len(names)} names, and the masks need one each: rename some"
+        )
     record = load("records").existing_record(experiment, preset, records)
     module = record.model()
     for photo in photos:

@@ -290,7 +290,7 @@ CVAE_CIFAR10 = Experiment(
                 full={"widths": [32, 64, 128, 256], "depth": 2, "halve": False},
             ),
             seed=101,
-            epochs=by_preset(tiny=4, quick=8, full=18),
+            epochs=by_preset(tiny=6, quick=8, full=18),
         ),
         second_judge=OBJECT_READER
         | dict(
@@ -301,7 +301,7 @@ CVAE_CIFAR10 = Experiment(
                 full={"stem": [32, 64], "growth": [64, 96, 128], "widths": [128, 256, 384], "depth": 3},
             ),
             seed=202,
-            epochs=by_preset(tiny=4, quick=8, full=14),
+            epochs=by_preset(tiny=8, quick=8, full=14),
         ),
     ),
     tradeoff=TRADEOFF,

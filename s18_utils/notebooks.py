@@ -71,7 +71,7 @@ def run_notebooks(out: Path, preset: str | None = None, only: str | None = None)
     out = make_folder(out, "choose another with --out")
     os.environ["S18_RUNS"] = str(out / "runs")
     katex = find_katex()
-    pages = [Page(row.notebook, row.title) for row in EXPERIMENTS.values() if only in (None, row.name)]
+    pages = [Page(row.notebook, row.title) for row in EXPERIMENTS.values() if row.notebook and only in (None, row.name)]
     for page in pages:
         page.state = "running"
         write_pages(out, pages, katex)

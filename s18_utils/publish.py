@@ -71,7 +71,7 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
         compare_unets(preset)
         readme = notebooks.NOTEBOOKS.parent / "README.md"
         write_text(readme, write_results(readme.read_text(encoding="utf-8")))
-        return [file for name in names if not render(file := EXPERIMENTS[name].notebook)]
+        return [file for name in names if (file := EXPERIMENTS[name].notebook) and not render(file)]
 
 
 def check_data(name: str, preset: str) -> None:
@@ -149,7 +149,7 @@ def publish_references(preset: str) -> None:
 def redraw(record: Record) -> None:
     """Draws a record's pictures again, so that all that is published is drawn by the same code."""
     data = training.record_data(record)
-    save_figures(record.folder, training.DRAW[record.family](record, record.model(), data))
+    save_figures(record.folder, training.draw_record(record, record.model(), data))
 
 
 def compare_unets(preset: str) -> None:

@@ -332,14 +332,14 @@ def find_record(name: str, preset: str, out: str | Path | None = None) -> Record
     return None
 
 
-def find_records(names: Iterable[str], preset: str, out: str | Path | None = None) -> list[Record]:
+def find_records(names: Iterable[str], preset: str) -> list[Record]:
     """A record of each name, so that a comparison is never empty.
 
     The one at the preset if there is one, else the published one of another preset, which says so in every table.
     Names of which there is no record at all are left out.
     """
     others = [each for each in reversed(PRESETS) if each != preset]
-    found = [find_record(name, preset, out) or find_published(name, *others) for name in names]
+    found = [find_record(name, preset) or find_published(name, *others) for name in names]
     return [record for record in found if record]
 
 
@@ -385,8 +385,10 @@ def default_preset(experiment: str | None = None) -> str:
 
 
 def existing_record(name: str, preset: str | None = None, out: str | Path | None = None) -> Record:
-    """The record of that name; an InputError says how to make one."""
+    """The record of that name, in `out` of whatever preset it is; an InputError says how to make one."""
     get_experiment(name.split("+")[0])
+    if out and not preset and (there := read_record(local_path(out) / name)):
+        return there
     preset = preset or default_preset(name)
     record = find_record(name, preset, out)
     if record is None:

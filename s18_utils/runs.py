@@ -24,7 +24,7 @@ from s18_utils.errors import InputError, make_folder, remove_leftovers
 from s18_utils.experiments import NETWORKS, Experiment
 from s18_utils.records import Record
 from s18_utils.report.progress import display_message
-from s18_utils.settings import DataSettings, describe_changes
+from s18_utils.settings import DataSettings, describe_changes, flatten
 
 REMEDY = "choose another folder with out=, --out or S18_RUNS"
 
@@ -106,15 +106,6 @@ def differing_settings(record: Record, settings: dict[str, Any]) -> list[tuple[s
     names = (before.keys() | after.keys()) - {"source"}  # the same bytes by another way are the same data
     values = [(name, before.get(name), after.get(name)) for name in sorted(names)]
     return [(name, old, new) for name, old, new in values if old != new]
-
-
-def flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names, as they are given on the command line."""
-    flat = {}
-    for name, value in values.items():
-        inner = isinstance(value, dict) and not name.endswith("net_settings")
-        flat |= flatten(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
-    return flat
 
 
 def start_folder(partial: Path, config: dict) -> None:

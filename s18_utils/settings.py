@@ -179,3 +179,12 @@ def describe_changes(changes: dict[str, Any]) -> str:
         return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
     return ",".join(f"{name}={to_text(name, value)}" for name, value in sorted(changes.items()))
+
+
+def flatten(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names, as they are given on the command line."""
+    flat = {}
+    for name, value in values.items():
+        inner = isinstance(value, dict) and not name.endswith("net_settings")
+        flat |= flatten(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
+    return flat

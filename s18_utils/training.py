@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +40,15 @@ from s18_utils.runs import (
 )
 from s18_utils.settings import DataSettings, at_preset
 
-
-def draw_classifier(record: Record, module: L.LightningModule, data: StoreData) -> dict[str, Figure]:
-    """The picture of a classifier's record."""
-    return {"curves": draw_curves(record)}
+# The modules that draw a family's records, and choose what of the test split is kept with them and watched meanwhile.
+FIGURES = {"unet": s18_utils.unet.figures, "cvae": s18_utils.cvae.figures}
 
 
-DRAW: dict[str, Callable[[Record, L.LightningModule, StoreData], dict[str, Figure]]] = {
-    "unet": s18_utils.unet.figures.draw_record,
-    "cvae": s18_utils.cvae.figures.draw_record,
-    "classifier": draw_classifier,
-}
-# What is kept of the test split with a record and watched while it trains; classifiers have nothing to show.
-EXAMPLES = {"unet": s18_utils.unet.figures, "cvae": s18_utils.cvae.figures}
+def draw_record(record: Record, module: L.LightningModule, data: StoreData) -> dict[str, Figure]:
+    """The pictures of a record by name; classifiers have curves alone."""
+    if record.family not in FIGURES:
+        return {"curves": draw_curves(record)}
+    return FIGURES[record.family].draw_record(record, module, data)
 
 
 def train_or_load(
@@ -95,7 +90,7 @@ def train_or_load(
         FloatingPointError: the loss became infinite or no number.
     """
     spec = get_experiment(experiment)
-    published = not (changes or retrain or seeds > 1)  # else it is to be trained
+    published = not (changes or retrain or seeds > 1 or out or source)  # else it is to be trained
     preset = preset or default_preset(experiment if published else None)
     if seeds < 1:
         raise InputError(f"seeds is how many times to train, not {seeds}: use 1 or more")
@@ -206,7 +201,7 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
         InputError: not a conditional VAE, or as for `train_or_load`.
         KeyboardInterrupt: interrupted; the same call goes on.
     """
-    spec, preset = get_experiment(experiment), preset or default_preset(experiment)
+    spec, preset = get_experiment(experiment), preset or default_preset()
     if spec.tradeoff is None:
         raise InputError(f"{experiment} has no label loss to weigh: choose cvae-mnist or cvae-cifar10")
     folder = local_path(out or records.runs_folder(preset) / f"{experiment}-tradeoff")
@@ -298,9 +293,9 @@ def train_seeds(
 
 def build_filmstrip(family: str, data: StoreData) -> Filmstrip | None:
     """What keeps snapshots of a family's training; None where there is nothing to see."""
-    if family not in EXAMPLES:
+    if family not in FIGURES:
         return None
-    figures, batch, classes = EXAMPLES[family], EXAMPLES[family].choose_watched(data), data.data.classes
+    figures, batch, classes = FIGURES[family], FIGURES[family].choose_watched(data), data.data.classes
     return Filmstrip(
         lambda module: figures.take_snapshot(module, batch),
         lambda snapshot, when: figures.draw_snapshot(batch, snapshot, when, classes),
@@ -361,20 +356,20 @@ def save_record(
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "seeds": [result.seed for result in results],
         **describe_surroundings(),
-        "parameters": count_parameters(module),
+        "parameters": count_trained(module),
         "validation": validation,
         "test": test,
         "spread": spread,
         "by_seed": [result.test for result in results],
     }
     module.eval()
-    examples = EXAMPLES[family].choose_examples(module, batches) if family in EXAMPLES else {}
+    examples = FIGURES[family].choose_examples(module, batches) if family in FIGURES else {}
     record = Record(folder, metrics, history, examples | results[0].snapshots)
     record.__dict__["config"] = config  # not on disk yet, and the figures' titles need it
-    write_record(record, config, results[0].weights, DRAW[family](record, module, batches))
+    write_record(record, config, results[0].weights, draw_record(record, module, batches))
 
 
-def count_parameters(module: L.LightningModule) -> int:
+def count_trained(module: L.LightningModule) -> int:
     """How many numbers of a model are trained; without those of a discriminator, which only helps it learn."""
     model = module.vae if isinstance(module, CVAEModule) else module
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

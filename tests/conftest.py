@@ -1,5 +1,6 @@
 """What the tests share: folders of their own, so that nothing they do touches the user's data or records."""
 
+import json
 import os
 import shutil
 import sys
@@ -27,6 +28,23 @@ from s18_utils.records import Record
 
 REAL_DATA = os.environ.get("S18_DATA")
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="sums on a GPU are not the same to the last bit")
+
+# The committed notebooks, and a test for each of them.
+NOTEBOOK_FILES = sorted(Path(__file__).resolve().parents[1].joinpath("notebooks").glob("*.ipynb"))
+EVERY_NOTEBOOK = pytest.mark.parametrize("file", NOTEBOOK_FILES, ids=lambda file: file.stem)
+
+
+def code_cells(file: Path) -> list[dict]:
+    """The code cells of a notebook."""
+    return [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def watch_page(page: playwright.Page, wrong: list[str], asked: list[str]) -> None:
+    """Notes what goes wrong in a page, and which addresses it asks for."""
+    page.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("requestfailed", lambda request: wrong.append(request.url))
+    page.on("request", lambda request: asked.append(request.url))
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,13 @@ def test_fit_changes_settings(run, refused, tmp_path):
     record = find_record(f"{NAME}+epochs=1,up=bilinear", "tiny", tmp_path)
     assert (record.settings.up, record.metrics["epochs"]) == ("bilinear", 1)
     assert run("evaluate", record.folder.name, "--preset", "tiny", "--out", tmp_path)[0] == 0
-    for change, part in (("epochs", "write --set label_weight=0"), ("wdith=3", "has no setting wdith")):
+    faults = {
+        "epochs": "write --set label_weight=0",
+        "wdith=3": "has no setting wdith",
+        "source=synthetic": "write --source synthetic",
+        "seeds=3": "write --seeds 3",
+    }
+    for change, part in faults.items():
         refused(("fit", NAME, *options, change), part)
 
 

@@ -9,7 +9,7 @@ from conftest import names, refused
 from matplotlib.text import Text
 from PIL import Image
 
-from s18_utils import experiments, records
+from s18_utils import experiments, notebooks, records
 from s18_utils.cvae.plots import draw_variety
 from s18_utils.errors import InputError
 from s18_utils.experiments import (
@@ -24,7 +24,7 @@ from s18_utils.experiments import (
     network_name,
 )
 from s18_utils.report.tables import compare_records, compare_settings
-from s18_utils.runs import flatten
+from s18_utils.settings import flatten
 from s18_utils.training import record_data, train_or_load
 from s18_utils.unet.figures import compare_by_class, compare_predictions
 
@@ -49,6 +49,7 @@ def test_a_fifth_unet_is_a_block_and_nothing_else(tmp_path, monkeypatch):
     assert "bilinear up-sampling" in words
     assert compare_predictions(kept, record_data(kept[0])).axes
     assert fifth.name in records.family_names("unet")
+    assert notebooks.run_notebooks(tmp_path / "run", only=fifth.name) == []  # it has none
 
 
 def test_a_cvae_on_another_labelled_set_is_a_block_and_nothing_else(tmp_path, monkeypatch):

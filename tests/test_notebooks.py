@@ -1,27 +1,21 @@
 """The notebooks as files: alike where they must be; and the command that runs them."""
 
-import json
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import EVERY_NOTEBOOK, NOTEBOOK_FILES, code_cells
 
 from s18_utils import notebooks
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
-EVERY_NOTEBOOK = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-
-
-def code_cells(file: Path) -> list[dict]:
-    return [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
 
 
 def test_every_experiment_has_its_notebook():
-    assert [file.stem for file in FILES] == [row.notebook for row in EXPERIMENTS.values()]
+    assert [file.stem for file in NOTEBOOK_FILES] == [row.notebook for row in EXPERIMENTS.values()]
 
 
 @EVERY_NOTEBOOK
@@ -31,7 +25,7 @@ def test_format_is_valid(file):
 
 @EVERY_NOTEBOOK
 def test_set_up_cell_is_the_same_everywhere(file):
-    assert code_cells(file)[0]["source"] == code_cells(FILES[0])[0]["source"]
+    assert code_cells(file)[0]["source"] == code_cells(NOTEBOOK_FILES[0])[0]["source"]
 
 
 @EVERY_NOTEBOOK
@@ -44,11 +38,11 @@ def test_settings_name_the_experiment_and_are_tiny_in_tests(file):
 
 @EVERY_NOTEBOOK
 def test_no_branch_for_tests(file):
-    assert not any("CI" in "".join(cell["source"]).split() for cell in code_cells(file))
+    assert not any(re.search(r"\bCI\b", "".join(cell["source"])) for cell in code_cells(file))
 
 
 def test_a_misspelt_preset_is_answered_by_one_line(tmp_path):
-    source = FILES[0]
+    source = NOTEBOOK_FILES[0]
     cells = nbformat.read(source, as_version=4).cells
     assert "PRESET = records.default_preset(" in cells[2].source
     cells[2].source = re.sub(r"PRESET = .*", 'PRESET = "quik"', cells[2].source)

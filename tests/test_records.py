@@ -295,6 +295,7 @@ def test_a_record_that_is_not_there_says_how_to_make_one(tmp_path):
         existing_record(NAME, "tiny")
     keep(tmp_path / "runs" / "tiny" / NAME)
     assert existing_record(NAME, "tiny").preset == "tiny"
+    assert existing_record(NAME, out=tmp_path / "runs" / "tiny").preset == "tiny"  # of whichever preset it is
 
 
 @pytest.mark.parametrize(("source", "synthetic"), [("synthetic", True), ("local", False), ("kaggle", False)])

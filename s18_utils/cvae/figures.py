@@ -175,12 +175,12 @@ def draw_samples(record: Record, module: CVAEModule, count: int = 5) -> Figure:
 
 def choose_watched(data: StoreData) -> Batch:
     """The first test image of each class, of ten at most, as a float batch: they are watched while a model learns."""
-    return to_floats(data.test.__getitems__(first_rows(data).tolist()))
+    return to_floats(data.test.take(first_rows(data)))
 
 
 def first_rows(data: StoreData) -> Tensor:
     """The row numbers of the first test image of each class."""
-    labels = data.test.tensors["label"][data.test.rows]
+    labels = data.test.labels
     rows = [(labels == number).nonzero()[:1, 0] for number in range(min(WATCHED, len(data.data.classes)))]
     return torch.cat(rows)
 
@@ -188,7 +188,7 @@ def first_rows(data: StoreData) -> Tensor:
 def choose_examples(module: CVAEModule, data: StoreData) -> Batch:
     """What a record keeps of the test split, uint8: `image` and `label` of images spread evenly over it, and
     `watched_image` and `watched_label`, those of `choose_watched`."""
-    watched = data.test.__getitems__(first_rows(data).tolist())
+    watched = data.test.take(first_rows(data))
     return data.stored_examples(EXAMPLES) | {f"watched_{name}": values for name, values in watched.items()}
 
 

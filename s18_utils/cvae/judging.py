@@ -20,11 +20,12 @@ from s18_utils.cvae.variety import NEIGHBOURS, mean, pick_images, read_images, s
 from s18_utils.data.augmentation import gaussian_blur
 from s18_utils.device import autocast, device
 from s18_utils.errors import InputError
+from s18_utils.experiments import NETWORKS
 from s18_utils.report.progress import display_message
 
 DRAWN = 500  # drawings at once; many more no longer fit a CPU's cache
 BLUR_SIGMA = 0.75  # pixels: enough to erase a texture of single pixels, not a stroke
-ROLES = ("judge", "second_judge", "third_judge")
+ROLES = tuple(NETWORKS)[1:]  # the first is the frozen CNN
 
 
 def score_swaps(module: nn.Module, data) -> dict:

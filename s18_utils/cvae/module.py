@@ -79,7 +79,7 @@ class CVAEModule(L.LightningModule):
 
     total = Gaussian negative log-likelihood + `kl_weight` · KL
             + w(t) · `label_weight` · (`true_share` · label loss under the true label + label loss under a wrong one)
-            − w(t) · `adversarial_weight` · the score that a discriminator gives drawings under both, see `discriminator`
+            − w(t) · `adversarial_weight` · a `discriminator`'s score of drawings under both labels
 
     w(t) is zero for the share `label_start` of the steps, then rises in a straight line to 1 at the share `label_full`.
     With `label_cap` a drawing gains nothing by being easier to read than half of the real images are. The discriminator

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from statistics import fmean, stdev
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from s18_utils.cvae.variety import find_variety
@@ -15,7 +15,7 @@ from s18_utils.report.table import Table
 NOT_SCORED = "not scored"
 
 
-def list_scores(test: dict) -> dict[str, float | None]:
+def pick_scores(test: dict) -> dict[str, float | None]:
     """The scores of a record's `test` that trade off against each other, by the names they have in table and plot."""
     swapped = find_variety(test, "swapped")
     return {
@@ -37,7 +37,7 @@ def tradeoff_table(records: Sequence[Record], setting: str = "label_weight") -> 
     Scores that none of them has, since they were scored before there were such, have no column.
     """
     records = sorted(records, key=lambda record: getattr(record.settings, setting))
-    scores = [list_scores(record.test) for record in records]
+    scores = [pick_scores(record.test) for record in records]
     names = [name for name in scores[0] if any(line.get(name) is not None for line in scores)]
     rows = [
         [f"{getattr(record.settings, setting):g}", str(len(record.metrics["seeds"]))]
@@ -56,7 +56,7 @@ def draw_tradeoff(records: Sequence[Record], setting: str = "label_weight") -> F
     values = [getattr(record.settings, setting) for record in records]
     spec = get_experiment(records[0].experiment)
     chosen = getattr(build_settings(spec, records[0].preset), setting)
-    seeds = [[list_scores(test) for test in record.metrics.get("by_seed") or [record.test]] for record in records]
+    seeds = [[pick_scores(test) for test in record.metrics.get("by_seed") or [record.test]] for record in records]
     names = list(seeds[0][0])
     panels = {
         "share": [name for name in ("swap agreement", "coverage", "recall", "true label") if name in names],
@@ -73,8 +73,8 @@ def draw_tradeoff(records: Sequence[Record], setting: str = "label_weight") -> F
     for axis, (label, shown) in zip(axes[0], panels.items(), strict=True):
         for name, colour in zip(shown, LINES, strict=False):
             each = [[math.nan if test[name] is None else test[name] for test in tests] for tests in seeds]
-            spread = [stdev(tests) if len(tests) > 1 else 0.0 for tests in each]
-            middle = [fmean(tests) for tests in each]
+            spread = [np.std(tests, ddof=1) if len(tests) > 1 else 0.0 for tests in each]
+            middle = [np.mean(tests) for tests in each]
             if not all(map(math.isnan, middle)):
                 axis.errorbar(
                     values, middle, spread, color=colour, marker="o", markersize=5, capsize=3, label=f"_{name}"

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s18_utils.data.store import to_floats
 from s18_utils.errors import InputError
 
 NEIGHBOURS = 5  # k
@@ -136,7 +137,7 @@ def sample_sizes(module: nn.Module, data) -> list[int]:
 
     At most half of a class's training images stand for the real ones: a nearest neighbour is to be none of them.
     """
-    train, test = (torch.bincount(labels_of(split), minlength=len(module.classes)) for split in (data.train, data.test))
+    train, test = (torch.bincount(split.labels, minlength=len(module.classes)) for split in (data.train, data.test))
     return torch.stack([train // 2, test, test.sum() - test]).amin(0).clamp_max(SAMPLE).tolist()
 
 
@@ -147,7 +148,7 @@ def sample_pictures(module: nn.Module, data, label: int, count: int) -> dict[str
     `swapped`: these drawn under the class; `nearest`: the training image of the class, none of the reference, that is
     nearest to each of them. The same images in every run.
     """
-    train, test = labels_of(data.train), labels_of(data.test)
+    train, test = data.train.labels, data.test.labels
     own, held, others = (shuffle_rows(where, label) for where in (train == label, test == label, test != label))
     reference, _ = pick_images(data.train, own[:count], module.device)
     pool, _ = pick_images(data.train, own[count:], module.device)
@@ -169,16 +170,10 @@ def shuffle_rows(where: Tensor, seed: int) -> Tensor:
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
 
 
-def labels_of(split) -> Tensor:
-    """The labels, int64 (N,), of a `Subset`."""
-    return split.tensors["label"][split.rows].long().cpu()
-
-
 def pick_images(split, rows: Tensor, place: torch.device) -> tuple[Tensor, Tensor]:
     """Images, float (N, C, S, S) in [0, 1], and labels, int64 (N,), of some rows of a `Subset`, on a device."""
-    rows = split.rows[rows]
-    images, labels = (split.tensors[name][rows].to(place) for name in ("image", "label"))
-    return (images.float() / 255).contiguous(memory_format=torch.channels_last), labels.long()
+    batch = to_floats({name: values.to(place) for name, values in split.take(rows).items()})
+    return batch["image"].contiguous(memory_format=torch.channels_last), batch["label"]
 
 
 def read_images(net: nn.Module, images: Tensor) -> Tensor:

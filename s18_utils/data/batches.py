@@ -36,13 +36,22 @@ class Subset(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def labels(self) -> Tensor:
+        """The label of each row, int64 (N,), on the CPU."""
+        return self.tensors["label"][self.rows].long().cpu()
+
+    def take(self, rows: Tensor) -> Batch:
+        """A batch of some rows, as the store has them."""
+        rows = self.rows[rows].to(self.device, non_blocking=True)
+        return {name: tensor[rows] for name, tensor in self.tensors.items()}
+
     def __getitem__(self, index: int) -> Batch:
         return {name: tensor[self.rows[index]] for name, tensor in self.tensors.items()}
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """PyTorch's loaders call this with the indices of a batch; the result is the batch already."""
-        rows = self.rows[torch.tensor(indices)].to(self.device, non_blocking=True)
-        return {name: tensor[rows] for name, tensor in self.tensors.items()}
+        return self.take(torch.tensor(indices))
 
 
 class ShuffleByEpoch(Sampler[int]):
@@ -125,7 +134,12 @@ class StoreData(L.LightningDataModule):
 
     def stored_examples(self, count: int) -> Batch:
         """The same as `examples`, in uint8 as the store has them."""
-        return self.test.__getitems__(evenly_spread(len(self.test), count).tolist())
+        return self.test.take(evenly_spread(len(self.test), count))
+
+    def test_batches(self, size: int) -> Iterator[Batch]:
+        """The whole test split in its order, as float batches of up to `size` images."""
+        for rows in torch.arange(len(self.test)).split(size):
+            yield to_floats(self.test.take(rows))
 
     def describe(self) -> str:
         """One sentence on what the batches hold and where it came from."""

@@ -109,7 +109,7 @@ def read_masks(folder: Path, size: int | None) -> tuple[Tensors, list[str]]:
 def list_classes(folder: Path) -> tuple[image_files.Listed, list[str]]:
     """The images of `train`, and of `test` if it has a folder, with the numbers of their classes; and the classes."""
     splits = image_files.split_folders(folder)
-    if "train" not in splits:
+    if "train" not in splits or ("test" not in splits and not list_folders(splits["train"])):  # a class, of railways
         splits = {"train": folder}
     classes = [path.name for path in list_folders(splits["train"]) if image_files.list_images(path)]
     if not classes:

@@ -145,13 +145,3 @@ def to_floats(batch: Batch) -> Batch:
 def evenly_spread(length: int, count: int) -> Tensor:
     """Up to `count` row numbers from the first to the last of `length` rows."""
     return torch.linspace(0, length - 1, min(count, length)).long()
-
-
-def describe_share(data: dict) -> str:
-    """How much of which data set a record was made from, as its `data` say."""
-    if data["source"] == "synthetic":
-        return f"synthetic {data['title']}"
-    images = data["train"] + data["val"]
-    if not data["official"]:
-        return f"{data['title']}, {images:,} training images"
-    return f"{data['title']}, {images:,} of the {data['official']:,} official training images"

@@ -3,11 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from s18_utils.data.store import describe_share
 from s18_utils.errors import InputError, make_folder
 from s18_utils.play.export import EXAMPLES, Probabilities, draw_noise, write_cvae, write_network, write_unet
 from s18_utils.records import Record
-from s18_utils.report.origin import describe_origin, describe_scored
+from s18_utils.report.origin import describe_origin, describe_scored, describe_share
 from s18_utils.report.tables import list_scores
 
 CARD = "README.md"

@@ -20,21 +20,20 @@ def say_instead(message: str) -> ipywidgets.Widget:
     return ipywidgets.HTML(escape(message))
 
 
-def label_swap(record: Record, module: nn.Module | None = None):
+def label_swap(record: Record):
     """Choose a test image and a label, or a mixture of two: the drawing, and what the judges read.
 
     Args:
         record: a conditional VAE's. Without its judges' records the swaps are drawn and not judged; without weights or
             test images of its own there is a sentence that says so.
-        module: the record's, where it is at hand already.
 
     Raises:
         InputError: the record of something else.
     """
-    return view_swaps(record, module, pad=False)
+    return view_swaps(record, pad=False)
 
 
-def own_digit(record: Record, module: nn.Module | None = None):
+def own_digit(record: Record):
     """Draw a digit, or take a picture of one, and see it drawn under all labels, with what the judges read.
 
     It is centred and scaled as those of MNIST were. The encoder also needs its label: the menu follows what the first
@@ -42,7 +41,6 @@ def own_digit(record: Record, module: nn.Module | None = None):
 
     Args:
         record: a conditional VAE's on images of 1×28×28; one without judges or weights as of `label_swap`.
-        module: the record's, where it is at hand already.
 
     Raises:
         InputError: the record of something else.
@@ -50,7 +48,7 @@ def own_digit(record: Record, module: nn.Module | None = None):
     check_family(record)
     if (record.data["channels"], record.data["size"]) != DIGIT:
         raise InputError(f"{record.experiment} does not draw digits: give the record of cvae-mnist")
-    return view_swaps(record, module, pad=True)
+    return view_swaps(record, pad=True)
 
 
 def check_family(record: Record) -> None:
@@ -58,11 +56,11 @@ def check_family(record: Record) -> None:
         raise InputError(f"{record.experiment} has no labels to swap: give the record of a conditional VAE")
 
 
-def view_swaps(record: Record, module: nn.Module | None, pad: bool):
+def view_swaps(record: Record, pad: bool):
     """The view of `label_swap`, with a pad to draw on or without."""
     check_family(record)
     try:
-        module, batch = module or record.model(), record.examples(EXAMPLES)
+        module, batch = record.model(), record.examples(EXAMPLES)
     except InputError as error:
         return say_instead(str(error))
     about, content = describe_painter(module, batch)

@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from s18_utils.data import synthetic
-from s18_utils.data.store import describe_share
 from s18_utils.records import Record
+from s18_utils.report.origin import describe_share
 from s18_utils.unet.overlay import class_colours, class_tints
 
 PHOTOGRAPHS = 12

@@ -9,8 +9,6 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from s18_utils.records import Record
 
 # t(0.975, n) for n = 1, 2, …; with more seeds the last serves, and makes intervals a little too wide.
@@ -26,14 +24,11 @@ def confidence_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 def format_interval(mean: float, low: float, high: float, form: str = "+.3f") -> str:
     """A mean and the ends of its interval; an end too close to 0 for the format still shows on which side it lies."""
-
-    def format_end(end: float) -> str:
-        text = f"{end:{form}}"
-        if float(text) or not end:
-            return text
-        return np.format_float_positional(end, precision=1, fractional=False, sign=True)
-
-    return f"{mean:{form}} ({format_end(low)} to {format_end(high)})"
+    ends = [f"{end:{form}}" for end in (low, high)]
+    for place, end in enumerate((low, high)):
+        if end and not any(digit in ends[place] for digit in "123456789"):
+            ends[place] = f"{'below' if end < 0 else 'above'} 0"
+    return f"{mean:{form}} ({ends[0]} to {ends[1]})"
 
 
 def gains_by_seed(before: Record, after: Record, find: Callable[[dict], float | None]) -> list[float]:

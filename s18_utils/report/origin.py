@@ -2,8 +2,17 @@
 
 from collections.abc import Sequence
 
-from s18_utils.data.store import describe_share
 from s18_utils.records import Record
+
+
+def describe_share(data: dict) -> str:
+    """How much of which data set a record was made from, as its `data` say."""
+    if data["source"] == "synthetic":
+        return f"synthetic {data['title']}"
+    images = data["train"] + data["val"]
+    if not data["official"]:
+        return f"{data['title']}, {images:,} training images"
+    return f"{data['title']}, {images:,} of the {data['official']:,} official training images"
 
 
 def describe_seeds(seeds: Sequence[int]) -> str:

@@ -11,7 +11,7 @@ from s18_utils.records import Record
 from s18_utils.report.intervals import confidence_interval, format_interval, gains_by_seed
 from s18_utils.report.origin import describe_scored, describe_seeds, describe_share
 from s18_utils.report.table import Table
-from s18_utils.runs import flatten
+from s18_utils.settings import flatten
 
 # Column header: the score's name in `flatten_scores`, by family.
 SCORES = {

@@ -12,7 +12,7 @@ from s18_utils.report.origin import describe_origin
 from s18_utils.report.progress import display_message
 from s18_utils.report.table import Table
 from s18_utils.report.tables import compare_records, describe_series, list_scores
-from s18_utils.runs import flatten
+from s18_utils.settings import flatten
 from s18_utils.site.generator import REPOSITORY
 from s18_utils.site.sources import CAPTIONS, png_width
 from s18_utils.unet.effects import FOLDER, find_combinations, tabulate_effects
@@ -69,7 +69,7 @@ def show_effects(sources: Path) -> list[str]:
 
 def show_tradeoff(sources: Path, record: Record) -> list[str]:
     """The trade-off that belongs to a conditional VAE, as parts of a page; nothing if there is none."""
-    folder = records.PUBLISHED / f"{record.experiment}-tradeoff"
+    folder = record.folder.parent / f"{record.experiment}-tradeoff"
     try:
         measured = [each for path in sorted(folder.glob("*/")) if (each := read_record(path))]
         table = tradeoff_table(measured).markdown() if measured else ""

@@ -70,7 +70,7 @@ def choose_examples(module: torch.nn.Module, data: StoreData) -> Batch:
     """
     scores = score_images(module, data)
     watched, shown = data.stored_examples(WATCHED), torch.cat(list(pick_rows(scores).values()))
-    kept = data.test.__getitems__(shown.tolist())
+    kept = data.test.take(shown)
     return {name: torch.cat([watched[name], kept[name]]) for name in watched} | {"image_iou": scores}
 
 
@@ -98,8 +98,7 @@ def score_images(module: torch.nn.Module, data: StoreData) -> Tensor:
     place, count, scores = device(), len(data.data.classes), []
     module = module.to(place)
     with autocast():
-        for rows in torch.arange(len(data.test)).split(data.batch_size):
-            batch = to_floats(data.test.__getitems__(rows.tolist()))
+        for batch in data.test_batches(data.batch_size):
             predicted = module.predict(batch["image"].to(place)).cpu()
             scores.append(mean_iou(predicted, batch["mask"], num_classes=count, input_format="index"))
     module.cpu()
@@ -109,7 +108,8 @@ def score_images(module: torch.nn.Module, data: StoreData) -> Tensor:
 def find_scores(record: Record, module: torch.nn.Module, data: StoreData) -> Tensor:
     """What `score_images` gives: kept with the record, unless that is an older one or the data at hand are others."""
     kept = record.stored_examples.get("image_iou")
-    return score_images(module, data) if kept is None or len(kept) != len(data.test) else kept
+    same = record.data["fingerprint"] == data.data.fingerprint
+    return kept if kept is not None and same else score_images(module, data)
 
 
 def draw_predictions(record: Record, module: torch.nn.Module, data: StoreData | None = None) -> Figure:
@@ -126,7 +126,7 @@ def draw_predictions(record: Record, module: torch.nn.Module, data: StoreData | 
     picks = pick_rows(scores)
     rows = torch.cat(list(picks.values()))
     if batch is None:
-        batch = to_floats(data.test.__getitems__(rows.tolist()))
+        batch = to_floats(data.test.take(rows))
     shown = {name: values[-len(rows) :] for name, values in batch.items()}
     captions = [f"{name}, mIoU {scores[row]:.2f}" for name, rows in picks.items() for row in rows]
     rule = f"Of {len(scores):,} test images the two with the highest, the median and the lowest mean IoU"
@@ -145,7 +145,7 @@ def draw_hardest(record: Record, module: torch.nn.Module, data: StoreData, count
     rows = scores.argsort(stable=True)[:count]
     rule = f"The {len(rows)} hardest of {len(scores):,} test images, by mean IoU"
     captions = [f"mIoU {score:.2f}" for score in scores[rows].tolist()]
-    batch = to_floats(data.test.__getitems__(rows.tolist()))
+    batch = to_floats(data.test.take(rows))
     title = record.title() + ", on synthetic data" * (data.data.synthetic and not record.synthetic)
     return compare_with_truth(f"{title}\n{rule}", module, batch, record.data["classes"], captions)
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from s18_utils import records
 from s18_utils.data.batches import StoreData
-from s18_utils.data.store import to_floats
 from s18_utils.device import autocast
 from s18_utils.report.table import Table
 from s18_utils.unet.module import Scores
@@ -70,8 +69,7 @@ def score_masks(data: StoreData, predict: Callable[[Tensor], Tensor]) -> dict:
     """
     scores = Scores(data.data.classes)
     with autocast():
-        for rows in torch.arange(len(data.test)).split(256):
-            batch = to_floats(data.test.__getitems__(rows.tolist()))
+        for batch in data.test_batches(256):
             scores.update_masks(predict(batch["image"]), batch["mask"])
     return scores.compute_masks()
 

@@ -341,7 +341,7 @@ def small_classifiers(monkeypatch):
         for role in NETWORKS:
             smaller = {"net_settings": SMALL[block[role]["net"]], "epochs": 4, "batch_size": 8, "learning_rate": 0.05}
             monkeypatch.setitem(block, role, block[role] | smaller | {"translate": 2, "noise": 0.1})
-    monkeypatch.setitem(training.DRAW, "classifier", lambda *arguments: {})
+    monkeypatch.setattr(training, "draw_record", lambda *arguments: {})
 
 
 @on_cpu

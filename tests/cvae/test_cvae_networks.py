@@ -8,6 +8,7 @@ from conftest import refused
 from cvae_stand_ins import DIGITS, SMALL, new_module
 from torch import nn
 
+from s18_utils.assignment import CVAE_PARAMETERS
 from s18_utils.cvae.module import CVAEModule
 from s18_utils.cvae.networks import (
     ConditionalBatchNorm,
@@ -23,7 +24,6 @@ from s18_utils.records import build_module
 
 OF_DIGITS = {"classes": 10, "channels": 1, "size": 28}
 IMAGES_OF = {"cvae-mnist": {"channels": 1, "size": 28}, "cvae-cifar10": {"channels": 3, "size": 32}}
-BUDGETS = {"cvae-mnist": (154_000, 774_000, 593_000), "cvae-cifar10": (4_600_000, 8_500_000, 2_000_000)}
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def count(module: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("name", BUDGETS)
+@pytest.mark.parametrize("name", IMAGES_OF)
 def test_parameters_are_within_the_budget(name, preset):
     settings = build_settings(EXPERIMENTS[name], preset)
     module = build_module("cvae", settings, {"classes": DIGITS, **IMAGES_OF[name]})
-    parts = (module.vae.encoder, module.vae.decoder, module.frozen)
-    assert all(count(part) <= budget for part, budget in zip(parts, BUDGETS[name], strict=True))
+    parts, budgets = (module.vae.encoder, module.vae.decoder, module.frozen), CVAE_PARAMETERS[settings.data]
+    assert all(count(part) <= budget for part, budget in zip(parts, budgets.values(), strict=True))
     beside = count(module.discriminator) if module.discriminator else 0
     assert count(module) == sum(count(part) for part in parts) + beside + 1  # and the learned scale
 

@@ -214,6 +214,7 @@ def test_one_row_and_many_rows():
     assert len(rows) == 3
     assert rows[1]["image"][0, 0, 0] == 3
     assert rows.__getitems__([2, 0])["image"][:, 0, 0, 0].tolist() == [5, 7]
+    assert rows.take(torch.tensor([2, 0]))["image"][:, 0, 0, 0].tolist() == [5, 7]
 
 
 @pytest.mark.parametrize(("train", "test"), [(0, 3), (1, 3), (10, 0)])

@@ -145,6 +145,11 @@ def test_a_folder_of_images_per_class(own, layout):
         assert len(seen) == 34
 
 
+def test_a_class_may_be_called_train(own):
+    save_classes(own, {"bus": 3, "train": 3})
+    assert open_data(str(own), 16).classes == ("bus", "train")
+
+
 def rows(part: dict) -> zip:
     return zip(part["label"], part["image"], strict=True)
 

@@ -6,7 +6,6 @@ from PIL import Image, ImageStat
 from torch import Tensor
 
 from s18_utils.data.pictures import read_picture
-from s18_utils.errors import InputError
 
 DIGIT_SIZE = 28
 DIGIT_BOX = 20  # pixels: the longest side of a digit
@@ -27,17 +26,12 @@ def normalise_digit(thing) -> Tensor:
 
     Returns:
         float (1, 28, 28) in [0, 1], white on black, the strongest stroke 1.
-
-    Raises:
-        InputError: it is no picture, or there is nothing on the paper.
     """
     picture = read_picture(thing).convert("L")
     paper, grey = ImageStat.Stat(picture).median[0], np.asarray(picture, np.float32)
     ink = paper - grey if paper > 127 else grey - paper
     ink = np.where(ink > max(GRAIN * ink.max(), FAINT), ink, 0)
     rows, columns = ink.any(1).nonzero()[0], ink.any(0).nonzero()[0]
-    if not len(rows):
-        raise InputError("there is no drawing in this picture: draw one digit, dark on light paper or light on dark")
     ink = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
     scale = DIGIT_BOX / max(ink.size)
     digit = np.asarray(ink.resize([max(1, round(side * scale)) for side in ink.size], Image.Resampling.BILINEAR))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from conftest import watch_page
 from own_digit import normalise_digit
 from PIL import Image
 from play_stand_ins import write_untrained
@@ -91,12 +92,7 @@ def visit(chromium, address):
     def open_page(*sections: str, width: int = 1280, scheme: str = "light", **options) -> playwright.Page:
         page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
         opened.append(page)
-        page.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("requestfailed", lambda request: wrong.append(request.url))
-        page.on(
-            "request", lambda request: request.url.startswith(("http:", "https:", "ws")) and asked.append(request.url)
-        )
+        watch_page(page, wrong, asked)
         page.goto(address)
         for section in sections:
             page.locator(f"#{section}").scroll_into_view_if_needed()
@@ -108,7 +104,7 @@ def visit(chromium, address):
         page.close()
     assert wrong == []
     home = address.rpartition("/")[0]
-    assert all(url.startswith(home) for url in asked)
+    assert all(url.startswith((home, "data:", "blob:")) for url in asked)
 
 
 def to_png(picture: Image.Image) -> bytes:

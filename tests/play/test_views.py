@@ -119,8 +119,6 @@ def test_the_kernel_draws_and_reads_for_each_view(play):
 
 def test_a_pad_is_there_for_digits_alone():
     assert (label_swap(band_record()).about["pad"], own_digit(band_record()).about["pad"]) == (False, True)
-    record = band_record()
-    assert label_swap(record, record.model()).about["pad"] is False  # a model at hand is taken as it is
     with pytest.raises(InputError) as caught:
         own_digit(band_record(channels=3, side=32))
     assert_one_sentence(str(caught.value), "cvae-mnist")

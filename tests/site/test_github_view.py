@@ -5,13 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import EVERY_NOTEBOOK, NOTEBOOK_FILES, code_cells
 
 from s18_utils.report.readme import write_results
 from s18_utils.site import generator
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
-EVERY_NOTEBOOK = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 README = (ROOT / "README.md").read_text()
 REPOSITORY = re.search(r'Repository = "https://github.com/(\S+)"', (ROOT / "pyproject.toml").read_text())[1]
 COLAB = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks"
@@ -23,17 +22,9 @@ WORDS = 3  # an alternative text shorter than this says nothing of a picture
 TRACEBACK = "Traceback (most recent call last)"
 
 
-def code_cells(file: Path) -> list[dict]:
-    return [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
-
-
 def repositories(text: str) -> set[str]:
     """The owner/name of everything on GitHub called like this project, also behind Colab's addresses."""
     return set(re.findall(r"github(?:\.com)?/([\w.-]+/S18)\b", text))
-
-
-def test_there_are_six():
-    assert len(FILES) == 6
 
 
 @EVERY_NOTEBOOK
@@ -45,7 +36,7 @@ def test_badges_lead_to_this_notebook_in_the_projects_repository(file):
 
 
 def test_the_readme_leads_to_every_notebook():
-    for file in FILES:
+    for file in NOTEBOOK_FILES:
         assert f"]({COLAB}/{file.name})" in README
         assert f"]({KAGGLE}/{file.name})" in README
         assert f"]({FILES_AT}/notebooks/{file.name})" in README

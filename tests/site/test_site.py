@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from conftest import watch_page
 
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
@@ -149,10 +150,7 @@ def visit(chromium, address):
     def open_page(name: str, width: int = 1280, scheme: str = "light"):
         page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         opened.append(page)
-        page.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("requestfailed", lambda request: wrong.append(request.url))
-        page.on("request", lambda request: asked.append(request.url))
+        watch_page(page, wrong, asked)
         page.goto(f"{address}/{name}.html")
         page.wait_for_load_state("networkidle")
         return page

@@ -9,6 +9,7 @@ from unet_stand_ins import StandInRecord, read_title, sample_scores
 from s18_utils import training
 from s18_utils.errors import InputError
 from s18_utils.report import values
+from s18_utils.report.intervals import format_interval
 from s18_utils.training import train_or_load
 from s18_utils.unet.effects import FACTORS, draw_effects, estimate_effects, find_combinations, tabulate_effects
 
@@ -73,6 +74,12 @@ def test_the_interval_by_hand():
     # Two seeds, .01 and .03: .02 ± 12.7062 · .0141421 / √2 = .127062.
     two = estimate_effects([dataclasses.replace(record, seeds=(0, 1)) for record in records])[2]
     assert (two.low, two.high) == pytest.approx((0.02 - 0.127062, 0.02 + 0.127062), abs=1e-6)
+
+
+def test_an_end_next_to_zero_shows_its_side():
+    assert format_interval(0.0026, 0.00004, 0.0053, "+.4f") == "+0.0026 (above 0 to +0.0053)"
+    assert format_interval(-0.02, -0.04, -0.0001, ".1%") == "-2.0% (-4.0% to below 0)"
+    assert format_interval(1234.0, 0.0, 5678.0, ",.0f") == "1,234 (0 to 5,678)"
 
 
 def test_effects_on_the_score_of_a_class():
@@ -141,7 +148,7 @@ def test_the_table_and_the_figure_show_the_same():
 
 
 def test_combinations_are_found_among_what_is_published(tmp_path, small, monkeypatch):
-    monkeypatch.setitem(training.DRAW, "unet", lambda *arguments: {})  # takes longer than the training
+    monkeypatch.setattr(training, "draw_record", lambda *arguments: {})  # takes longer than the training
     assert find_combinations(tmp_path) == []
     train_or_load("unet-maxpool-transpose-bce", "tiny", out=tmp_path)
     for changes in ({"up": "bilinear"}, {"up": "bilinear", "width": 6}, {"loss": "dice"}):
