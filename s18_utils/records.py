@@ -86,24 +86,16 @@ def build_module(family: str, settings: DataSettings, data: dict) -> L.Lightning
 class Record:
     """One run: `metrics` as in `metrics.json`, `history` as a list of rows, and the folder they are in.
 
-    `stored_examples` are some of its test images, uint8, with their labels or masks, and what its pictures need beside.
+    `stored_examples` are some of its test images, uint8, with their labels or masks, and what its pictures need beside;
+    `config` is what `config.json` holds: all `settings`, `changes` (those that differ from the experiment's block),
+    `name`, `networks`.
     """
 
     folder: Path
     metrics: dict
     history: list[dict]
     stored_examples: Batch = field(default_factory=dict)
-
-    @cached_property
-    def config(self) -> dict:
-        """`config.json`: `settings`, `changes` (those that differ from the experiment's block), `name`, `networks`."""
-        file = self.folder / "config.json"
-        content = read_json(file) if file.is_file() else {}
-        wrong = [name for name, kind in CONFIG.items() if not isinstance(content.get(name, kind()), kind)]
-        texts = [content.get("name") or "", *({} if wrong else content.get("networks", {})).values()]
-        if wrong or not all(isinstance(text, str) for text in texts):
-            raise damaged(file, ValueError(f"no usable {', '.join(wrong or ['name or networks'])}"))
-        return content
+    config: dict = field(default_factory=dict)
 
     @cached_property
     def settings(self) -> DataSettings:
@@ -310,9 +302,19 @@ def read_files(folder: Path) -> Record:
         examples = load_tensors(file) if file.is_file() else {}
         if (file := folder / "photographs.png").is_file():
             examples["image"] = read_photographs(file, metrics["data"]["channels"])
-        return Record(folder, metrics, history, examples)
     except (OSError, ValueError, SafetensorError) as error:
         raise damaged(file, error) from error
+    return Record(folder, metrics, history, examples, read_config(folder / "config.json"))
+
+
+def read_config(file: Path) -> dict:
+    """What a record's `config.json` holds, nothing if there is none; an InputError if it can't be used."""
+    content = read_json(file) if file.is_file() else {}
+    wrong = [name for name, kind in CONFIG.items() if not isinstance(content.get(name, kind()), kind)]
+    texts = [content.get("name") or "", *({} if wrong else content.get("networks", {})).values()]
+    if wrong or not all(isinstance(text, str) for text in texts):
+        raise damaged(file, ValueError(f"no usable {', '.join(wrong or ['name or networks'])}"))
+    return content
 
 
 def are_numbers(scores) -> bool:

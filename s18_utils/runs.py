@@ -187,12 +187,11 @@ def is_first_process() -> bool:
     return rank_zero_only.rank == 0
 
 
-def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor], figures: dict[str, Figure]) -> Record:
+def write_record(record: Record, weights: dict[str, torch.Tensor], figures: dict[str, Figure]) -> Record:
     """Writes a whole record in place of the one in its folder, which stands until the new one is whole.
 
     Args:
-        record: the metrics and history, and the folder to write them to.
-        config: what a run of the same settings would have.
+        record: the metrics, history and config, and the folder to write them to.
         weights: the state dict of the first seed's model; may be empty.
         figures: pictures by name.
 
@@ -206,7 +205,7 @@ def write_record(record: Record, config: dict, weights: dict[str, torch.Tensor],
     partial = Path(tempfile.mkdtemp(prefix=".record-", dir=parent))
     try:
         records.write_json(partial / "metrics.json", record.metrics)
-        records.write_json(partial / "config.json", config)
+        records.write_json(partial / "config.json", record.config)
         names = list(dict.fromkeys(name for row in record.history for name in row))
         with open(partial / "history.csv", "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names, lineterminator="\n")

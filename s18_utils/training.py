@@ -364,9 +364,8 @@ def save_record(
     }
     module.eval()
     examples = FIGURES[family].choose_examples(module, batches) if family in FIGURES else {}
-    record = Record(folder, metrics, history, examples | results[0].snapshots)
-    record.__dict__["config"] = config  # not on disk yet, and the figures' titles need it
-    write_record(record, config, results[0].weights, draw_record(record, module, batches))
+    record = Record(folder, metrics, history, examples | results[0].snapshots, config)
+    write_record(record, results[0].weights, draw_record(record, module, batches))
 
 
 def count_trained(module: L.LightningModule) -> int:

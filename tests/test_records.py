@@ -36,8 +36,8 @@ def config(**changes) -> dict:
 
 def keep(folder, history=None, **changes) -> Record:
     """Writes a made-up record of an untrained model."""
-    record = Record(folder, sample_metrics(**changes), history or sample_history())
-    return write_record(record, config(), new_module().state_dict(), {"curves": Figure()})
+    record = Record(folder, sample_metrics(**changes), history or sample_history(), config=config())
+    return write_record(record, new_module().state_dict(), {"curves": Figure()})
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
@@ -221,7 +221,7 @@ def test_a_write_that_fails_leaves_the_old_record(tmp_path):
     before = listing(tmp_path)
     newer = Record(record.folder, sample_metrics(epochs=99), sample_history())
     with pytest.raises(InputError, match="No space left"):
-        write_record(newer, {}, new_module().state_dict(), {"curves": Unsavable()})
+        write_record(newer, new_module().state_dict(), {"curves": Unsavable()})
     assert listing(tmp_path) == before
 
 

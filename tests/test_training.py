@@ -391,7 +391,7 @@ def test_weights_at_full_that_come_along_make_full_the_preset(monkeypatch, tmp_p
         (beside, "full", "weights.json", "quick"),  # of a release, on this machine and on no other
         (beside, "full", "weights.safetensors", "full"),
     ):
-        write_record(Record(place / NAME, sample_metrics(preset=preset), sample_history()), {}, {}, {})
+        write_record(Record(place / NAME, sample_metrics(preset=preset), sample_history()), {}, {})
         if kept:
             (place / NAME / kept).write_text('{"file": "large", "sha256": ""}')
         assert records.default_preset(NAME) == expected

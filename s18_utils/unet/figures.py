@@ -108,8 +108,8 @@ def score_images(module: torch.nn.Module, data: StoreData) -> Tensor:
 def find_scores(record: Record, module: torch.nn.Module, data: StoreData) -> Tensor:
     """What `score_images` gives: kept with the record, unless that is an older one or the data at hand are others."""
     kept = record.stored_examples.get("image_iou")
-    same = record.data["fingerprint"] == data.data.fingerprint
-    return kept if kept is not None and same else score_images(module, data)
+    same = record.data["fingerprint"] == data.data.fingerprint and kept is not None and len(kept) == len(data.test)
+    return kept if same else score_images(module, data)
 
 
 def draw_predictions(record: Record, module: torch.nn.Module, data: StoreData | None = None) -> Figure:

@@ -35,8 +35,7 @@ def record_of(source: str = "synthetic", epochs: int = 3, data: StoreData | None
         | {f"{split}_{term}": epoch + number for number, term in enumerate(terms) for split in ("train", "val")}
         for epoch in range(1, epochs + 1)
     ]
-    record = Record(None, metrics, rows, (data or band_data()).stored_examples(100))
-    record.__dict__["config"] = {"family": "cvae"}  # there is no folder to read it from
+    record = Record(None, metrics, rows, (data or band_data()).stored_examples(100), {"family": "cvae"})
     return record
 
 
@@ -197,7 +196,7 @@ def test_the_filmstrip_has_a_row_for_each_snapshot_below_the_inputs():
     kept = {"snapshots": torch.stack([0 * snapshot, snapshot]), "snapshot_epochs": torch.tensor([0.5, 3.0])}
     record.stored_examples.update(kept)
     figure = figures.draw_record(record, module.eval(), data)["filmstrip"]
-    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["input", "epoch 0.5", "epoch 3"]
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["input", "epoch 0.5", "epoch 3.0"]
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()][9:11] == ["as 9", "as 5"]
     np.testing.assert_allclose(tile(figure, 0, 13)[:, :, 0], batch["image"][3, 0])
     assert tile(figure, 1, 0).max() == 0

@@ -24,8 +24,7 @@ def record_of(weight: float, seeds: int = 1, **settings) -> Record:
     metrics = sample_metrics(experiment="cvae-mnist", seeds=list(range(seeds)), test=scores_of(weight, **settings))
     if seeds > 1:
         metrics["by_seed"] = [scores_of(weight + 20 * seed) for seed in range(seeds)]
-    record = Record(None, metrics, [])
-    record.__dict__["config"] = {"family": "cvae"}
+    record = Record(None, metrics, [], config={"family": "cvae"})
     record.__dict__["settings"] = SimpleNamespace(label_weight=weight, latent=int(weight))
     return record
 

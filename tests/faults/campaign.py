@@ -171,8 +171,10 @@ def kill_builders(place: Path, count: int) -> Outcome:
 def numbered(folder: Path, number: int) -> None:
     """Writes a record all of which says one number."""
     data = {name: torch.full((4000, 50), float(number)) for name in "ab"}
-    record = Record(folder, sample_metrics(epochs=number), sample_history(epochs=number), {"image": data["a"]})
-    write_record(record, {"number": number}, data, {})
+    record = Record(
+        folder, sample_metrics(epochs=number), sample_history(epochs=number), {"image": data["a"]}, {"number": number}
+    )
+    write_record(record, data, {})
 
 
 def read_number(folder: Path) -> int:

@@ -39,7 +39,6 @@ class BandRecord(Record):
 
     painter: LabelledPainter = field(default_factory=LabelledPainter)
     judges: tuple[nn.Module, ...] = (BandJudge(),)
-    family = "cvae"  # Record reads it from files that are not there
 
     def model(self) -> CVAEModule:
         channels, size = self.painter.shape
@@ -52,7 +51,7 @@ def band_record(*judges: nn.Module, channels: int = 1, side: int = SIDE) -> Band
     metrics = sample_metrics(experiment="cvae-mnist", data=data)
     split = band_split(40, seed=1, channels=channels, side=side)
     painter = LabelledPainter(channels=channels, side=side)
-    return BandRecord(Path("nowhere"), metrics, [], split, painter, judges or (BandJudge(),))
+    return BandRecord(Path("nowhere"), metrics, [], split, {"family": "cvae"}, painter, judges or (BandJudge(),))
 
 
 def write_untrained(
@@ -92,5 +91,5 @@ def write_untrained(
     config = {"experiment": name, "family": spec.family, "preset": "tiny", "seeds": 1, "name": None, "changes": {}}
     names = {role: f"{role.replace('_', '-')}-{settings.data}" for role in networks}
     config |= {"settings": settings.model_dump(mode="json"), "networks": names}
-    record = Record(folder / name, metrics, sample_history(), kept)
-    return write_record(record, config, module.state_dict(), {})
+    record = Record(folder / name, metrics, sample_history(), kept, config)
+    return write_record(record, module.state_dict(), {})

@@ -70,8 +70,7 @@ def test_a_square_of_another_size_gives_one_sentence(records):
 
 
 def test_records_without_weights_are_left_out_or_said(records, tmp_path):
-    bare = Record(tmp_path, records[0].metrics, [])
-    bare.__dict__["config"] = {"family": "unet"}
+    bare = Record(tmp_path, records[0].metrics, [], config={"family": "unet"})
     assert len(own_photo(bare, records[1]).about["networks"]) == 1
     assert_one_sentence(own_photo(bare).value, "keeps no weights")
     for wrong in ([], [band_record()]):
@@ -130,8 +129,8 @@ def test_a_record_without_what_it_takes_or_of_a_unet_is_said(records, tmp_path):
     few = dataclasses.replace(record, stored_examples=few, judges=())
     assert_one_sentence(latent_map(few).value, "2 codes make no map")
     assert label_swap(few).about["judges"] == 0
-    bare = Record(tmp_path, sample_metrics(experiment="cvae-mnist", data=record.data), [], record.stored_examples)
-    bare.__dict__["config"] = {"family": "cvae"}
+    metrics = sample_metrics(experiment="cvae-mnist", data=record.data)
+    bare = Record(tmp_path, metrics, [], record.stored_examples, {"family": "cvae"})
     for play in (label_swap, own_digit, latent_map):
         assert_one_sentence(play(bare).value, "keeps no weights", "train cvae-mnist first")
         with pytest.raises(InputError, match="no labels to swap"):

@@ -20,7 +20,7 @@ def keep(folder, settings=None, **changes) -> Record:
     metrics = sample_metrics(**changes)
     name, values = metrics["experiment"], build_settings(get_experiment(metrics["experiment"]), "tiny", settings)
     config = {"family": "unet", "changes": settings or {}, "settings": values.model_dump(mode="json")}
-    return write_record(Record(folder / name, metrics, sample_history()), config, {}, {})
+    return write_record(Record(folder / name, metrics, sample_history(), config=config), {}, {})
 
 
 SMALL = Table(["name", "score"], [["a", "1"], ["longer <b> & 'c'", "10.5"]])

@@ -53,7 +53,7 @@ def test_what_is_missing_is_said_and_the_rest_is_built(checkout, tmp_path, capsy
     nbformat.write(new_notebook(cells=[new_code_cell("1")]), checkout / "notebooks" / f"{NAMES[2]}.ipynb")
     folder = checkout / "figures" / "unet-maxpool-transpose-bce"
     metrics = sample_metrics()
-    write_record(Record(folder, metrics, sample_history()), {"changes": {}}, {}, {})
+    write_record(Record(folder, metrics, sample_history()), {}, {})
     (checkout / "figures" / "cvae-mnist").mkdir()
     (checkout / "figures" / "cvae-mnist" / "metrics.json").write_text("[]")
     assert build.build_site(tmp_path / "out") == []

@@ -21,7 +21,7 @@ def published(monkeypatch, tmp_path):
         test = sample_metrics()["test"] | {"mean_iou": value}
         by_seed = [test | {"mean_iou": value - spread}, test | {"mean_iou": value + 2 * spread}]
         metrics = sample_metrics(experiment=name, test=test, spread={"mean_iou": spread}, seeds=[0, 1], by_seed=by_seed)
-        write_record(Record(tmp_path / name, metrics, sample_history(2)), {"changes": {}}, {}, {})
+        write_record(Record(tmp_path / name, metrics, sample_history(2)), {}, {})
 
 
 @pytest.mark.parametrize(

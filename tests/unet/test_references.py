@@ -74,7 +74,7 @@ def test_published_variants_are_named_in_words(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "PUBLISHED", tmp_path)
     for changes in ({"skip": False}, {"skip": False, "width": 8}):
         folder = tmp_path / FOLDER / describe_changes(changes)
-        write_record(Record(folder, sample_metrics(), sample_history()), {"changes": changes}, {}, {})
+        write_record(Record(folder, sample_metrics(), sample_history(), config={"changes": changes}), {}, {})
     assert list(find_variants("tiny")) == ["without skip connections"]
     assert find_variants("quick") == {}
 
