@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 DAY = 86_400  # seconds
@@ -63,14 +63,22 @@ def make_folder(folder: str | Path, remedy: str) -> Path:
     return folder
 
 
-def write_text(file: Path, text: str) -> None:
-    """Writes a text file in one step, so that nobody ever reads half of it, and a crash leaves what was there."""
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Where to write what is to become `file`: it is moved there in one step, so that nobody ever reads half of it, and
+    a crash leaves what was there."""
     partial = file.with_name(f".{file.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        yield partial
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes a text file in one step."""
+    with replacing(file) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def check_overwritable(file: Path, mark: str) -> None:

@@ -30,7 +30,7 @@ from s18_utils.cvae.module import CVAEModule
 from s18_utils.data.batches import StoreData, derive_seed
 from s18_utils.data.store import load_tensors, save_tensors
 from s18_utils.device import describe_device, device, precision
-from s18_utils.errors import InputError, write_text
+from s18_utils.errors import InputError, replacing, write_text
 from s18_utils.report.progress import Filmstrip, FiniteLoss, History, display_message, in_notebook
 
 HERE = Path(__file__).resolve().parent
@@ -185,13 +185,9 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint beside its place and moves it there in one step, which Lightning does on some disks only."""
 
     def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options: object = None) -> None:
-        partial = Path(path).with_suffix(".partial")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as partial:
             torch.save(checkpoint, partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from s18_utils import records
 from s18_utils.data.store import save_tensors
-from s18_utils.errors import InputError, make_folder, remove_leftovers
+from s18_utils.errors import InputError, make_folder, remove_leftovers, replacing
 from s18_utils.experiments import NETWORKS, Experiment
 from s18_utils.records import Record
 from s18_utils.report.progress import display_message
@@ -275,9 +275,5 @@ def exchange_folders(first: Path, second: Path) -> bool:
 def save_figures(folder: Path, figures: dict[str, Figure]) -> None:
     """Writes figures as `<name>.png` into a folder, each in one step."""
     for name, figure in figures.items():
-        partial = folder / f".{name}.png"
-        try:
-            figure.savefig(partial)
-            partial.replace(folder / f"{name}.png")
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(folder / f"{name}.png") as partial:
+            figure.savefig(partial, format="png")

@@ -212,7 +212,7 @@ def test_a_record_that_is_damaged_or_does_not_fit_is_refused_and_left_alone(tmp_
 
 
 class Unsavable:
-    def savefig(self, path):
+    def savefig(self, path, **options):
         raise OSError(28, "No space left on device")
 
 
