@@ -40,6 +40,6 @@ def summarise_records(kept: Sequence[Record]) -> str:
     if not kept:
         return "No record is published yet."
     table = compare_records(kept)
-    shown = [0, 1, *range(3, len(table.header) - 2)]  # not how many images and seconds: the lines below say it
-    lines = Table([table.header[i] for i in shown], [[row[i] for i in shown] for row in table.rows])
+    scores = len(table.header) - 3  # without images, parameters and seconds: the lines below say what counts
+    lines = Table(table.header[:scores], [row[:scores] for row in table.rows])
     return "\n\n".join([lines.markdown(), *describe_series(kept)])

@@ -38,7 +38,7 @@ def compare_records(records: Sequence[Record]) -> Table:
     classes = dict.fromkeys(name for record in records for name in record.test.get("iou", ()))
     if classes:
         scores = {"mIoU": "mean iou"} | {f"IoU {name}": f"iou {name}".replace("_", " ") for name in classes} | scores
-    header = ["experiment", "preset", "training images", *scores, "parameters", "seconds"]
+    header = ["experiment", "preset", *scores, "training images", "parameters", "seconds"]
     rows = []
     for record in records:
         data = record.data
@@ -46,8 +46,8 @@ def compare_records(records: Sequence[Record]) -> Table:
             [
                 record.label(),
                 record.preset,
-                f"{data['train']:,} {'synthetic' if record.synthetic else data['title']}",
                 *(format_score(record, name, DECIMALS.get(name, 3)) for name in scores.values()),
+                f"{data['train']:,} {'synthetic' if record.synthetic else data['title']}",
                 f"{record.metrics['parameters']:,}",
                 f"{record.metrics['seconds']:.0f}",
             ]

@@ -123,6 +123,16 @@ def test_the_swap_is_there_at_once_and_follows_its_controls(page):
     take_picture(page, "lab-swap")
 
 
+def test_keys_in_a_control_are_meant_for_it(page):
+    cells = page.locator(".jp-Notebook .jp-Cell")
+    before = cells.count()
+    for part in ("asked", "share"):
+        page.locator(f".jp-OutputArea [data-part={part}]").first.focus()
+        for _ in range(2):  # to JupyterLab: delete the cell
+            page.keyboard.press("d")
+    assert cells.count() == before
+
+
 def test_a_digit_is_drawn_on_the_pad_and_read_while_the_pen_is_down(page):
     view = page.locator(".jp-OutputArea:has([data-part=output])").nth(1)
     pad, drawing = view.locator(".s18-pad"), view.locator("[data-part=drawings] canvas").first

@@ -216,7 +216,8 @@ def test_a_photograph_is_upright_and_its_answer_is_saved_at_its_own_size(visit, 
     box = canvas.bounding_box()
     assert box["height"] / box["width"] == pytest.approx(4 / 3, rel=0.02)
     with page.expect_download() as download:
-        page.locator("#photos figure a").first.click()
+        page.locator("#photos [data-part=save]").first.click()
+    assert download.value.suggested_filename == "max-pooling-transposed-convolution-cross-entropy-mask.png"
     saved = Image.open(download.value.path())
     assert saved.size == (240, 320)
     before = canvas.evaluate(URL)
@@ -242,6 +243,50 @@ def test_a_photograph_from_the_camera(visit):
     playwright.expect(page.locator("#photos video")).to_have_count(0)
     page.wait_for_function("() => playground.photos.photo.width === 96")
     wait_for_answers(page)
+    for _ in range(2):  # asked for again while it runs, it starts over
+        page.locator("#photos [data-part=camera]").click()
+        page.locator("#photos [data-part=shoot]:enabled").wait_for()
+    tracks = page.evaluate("playground.photos.stream.getTracks().map(it => globalThis.track = it).length")
+    assert tracks == 1
+    choose_picture(page, 2)  # what is chosen otherwise ends it
+    playwright.expect(page.locator("#photos video")).to_have_count(0)
+    assert page.evaluate("track.readyState") == "ended"
+
+
+def test_what_is_transparent_is_white_as_the_networks_see_it(visit):
+    page = visit("photos")
+    choose_picture(page, 1)
+    show_photograph(page, to_png(Image.new("RGBA", (64, 64), (200, 0, 0, 0))))
+    page.locator("#photos [data-part=wipe]").fill("0")
+    colours = "it => [...new Set(it.getContext('2d').getImageData(0, 0, it.width, it.height).data)]"
+    assert page.locator("#photos figure canvas").first.evaluate(colours) == [255]
+
+
+def test_a_photograph_may_be_dropped(visit):
+    page = visit("photos")
+    wait_for_answers(page)
+    content = base64.b64encode(to_png(smooth_picture(72, 50))).decode()
+    page.locator("#photos [data-part=examples]").evaluate(
+        """async (strip, content) => {
+            const dataTransfer = new DataTransfer();
+            const blob = await (await fetch(`data:image/png;base64,${content}`)).blob();
+            dataTransfer.items.add(new File([blob], "mine.png", { type: "image/png" }));
+            const event = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
+            strip.dispatchEvent(event);
+            if (!event.defaultPrevented) throw new Error("the browser would open it in place of the page");
+        }""",
+        content,
+    )
+    page.wait_for_function("() => playground.photos.photo.width === 72")
+
+
+def test_a_strip_of_pictures_is_one_stop_of_the_tab_key(visit):
+    page = visit("photos")
+    strip = page.locator("#photos [data-part=examples]")
+    assert strip.locator("button[tabindex='0']").count() == 1
+    strip.locator("button").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.ariaLabel") == "picture 2"
 
 
 def test_hostile_files_are_refused_in_one_sentence(visit, tmp_path):
@@ -387,6 +432,13 @@ def test_a_digit_is_drawn_undone_and_read_while_one_draws(visit, touch):
     )
     section.locator("[data-part=undo]").click()
     assert pad.evaluate(URL) == one
+    # What the visitor says it is stays so at the next stroke.
+    said = str((int(section.locator("[data-part=own]").input_value()) + 3) % 10)
+    section.locator("[data-part=own]").select_option(said)
+    state = page.evaluate(STATE)
+    drag(page, pad, (0.2, 0.7), (0.8, 0.75), touch=touch)
+    page.wait_for_function(f"before => JSON.stringify(({STATE})()) !== before", arg=as_json(state))
+    assert section.locator("[data-part=own]").input_value() == said
     section.locator("[data-part=clear]").click()
     assert pad.evaluate(BLACK)
     # Another label for the same drawing is another code.

@@ -1,10 +1,11 @@
 // A map of the latent space: test codes on the plane of their first two principal directions, and what is drawn there.
 import { KernelPainter } from "./painter.js";
-import { drawTile, make, makeButton, makeLatest, makeMenu, makeTile } from "./tiles.js";
+import { drawTile, followPointer, make, makeButton, makeLatest, makeMenu, makeTile } from "./tiles.js";
 
 const MAP = 480; // pixels of the map's canvas, whatever its size on the screen
 const REACH = 2.7; // standard deviations from the middle of the map to its edge
 const WAY = 9; // drawings on the way from one code to another
+const RING = 13; // pixels of the map: the radius of the mark
 const NEAR = 14; // pixels of the map: a tap so close to a test code means that code
 // Okabe and Ito's colours, and four more between them, each read on white and on black.
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#8c6bb1", "#9a7b4f", "#7f7f7f", "#c2a500"];
@@ -25,18 +26,17 @@ export class MapView {
   constructor(element, painter) {
     const { classes, labels, latent, codes, mean, directions, deviations } = painter;
     Object.assign(this, { painter, classes, labels, latent, codes, mean, directions, deviations });
-    this.canvas = make("canvas", { className: "s18-map", width: MAP, height: MAP, tabIndex: 0, data: "map" });
-    this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", "map of test codes; drag the ring over it, or use the arrow keys");
+    const words = "map of test codes; drag the ring over it, or use the arrow keys";
+    const look = { className: "s18-map", width: MAP, height: MAP };
+    this.canvas = make("canvas", { ...look, tabIndex: 0, role: "img", "aria-label": words, data: "map" });
     this.label = makeMenu(classes, "drawn-as", labels[0]);
-    this.label.addEventListener("change", () => this.goTo(this.code));
+    this.label.addEventListener("change", () => this.refresh());
     this.shown = make("select", { data: "shown" }, new Option("all", -1), ...classes.map((name, index) => new Option(name, index)));
     this.shown.addEventListener("change", () => this.drawMap());
     this.tile = makeTile("what is drawn there");
     this.tile.dataset.part = "drawing";
     this.sliders = Array.from(deviations, (_, index) => this.makeSlider(index));
-    this.words = make("p", { data: "place" });
-    this.words.setAttribute("role", "status");
+    this.words = make("p", { data: "place", role: "status" });
     const buttons = [
       makeButton("Sample a new one", "sample", () => this.goTo(Float32Array.from({ length: this.latent }, drawNormal), "a new code")),
       makeButton("From here", "from", () => this.setEnd("from")),
@@ -137,35 +137,21 @@ export class MapView {
       else context.arc(x, y, 5, 0, 2 * Math.PI);
       context.fill();
     });
-    const [x, y] = this.placeOf(this.code);
+    const [x, y] = this.placeOf(this.code).map((at) => Math.min(Math.max(at, RING), MAP - RING)); // a new code may lie outside
     for (const [colour, width] of [["white", 7], ["black", 3]]) {
       Object.assign(context, { strokeStyle: colour, lineWidth: width });
       context.beginPath();
-      context.arc(x, y, 13, 0, 2 * Math.PI);
+      context.arc(x, y, RING, 0, 2 * Math.PI);
       context.stroke();
     }
   }
 
   listen() {
     let start = null;
-    const place = (event) => {
-      const box = this.canvas.getBoundingClientRect();
-      return [((event.clientX - box.left) / box.width) * MAP, ((event.clientY - box.top) / box.height) * MAP];
-    };
-    this.canvas.addEventListener("pointerdown", (event) => {
-      if (!event.isPrimary) return; // a second finger
-      this.canvas.setPointerCapture(event.pointerId);
-      start = place(event);
-      this.moveTo(start);
+    const begin = (place) => this.moveTo((start = place));
+    followPointer(this.canvas, begin, (place) => this.moveTo(place), ([x, y]) => {
+      if (Math.hypot(x - start[0], y - start[1]) < 3) this.goToNearest(x, y);
     });
-    this.canvas.addEventListener("pointermove", (event) => event.isPrimary && start && this.moveTo(place(event)));
-    this.canvas.addEventListener("pointerup", (event) => {
-      if (!event.isPrimary) return;
-      const [x, y] = place(event);
-      if (start && Math.hypot(x - start[0], y - start[1]) < 3) this.goToNearest(x, y);
-      start = null;
-    });
-    this.canvas.addEventListener("pointercancel", () => (start = null));
     const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, 1], ArrowDown: [1, -1] };
     this.canvas.addEventListener("keydown", (event) => {
       const [axis, sign] = steps[event.key] ?? [];

@@ -4,7 +4,13 @@ import { Painter } from "./painter.js";
 const home = new URL("../", import.meta.url);
 const worker = new Worker(new URL("worker.js", import.meta.url));
 const open = new Map();
-let last = 0;
+let last = 0, broken = null;
+
+worker.onerror = () => {
+  broken = new Error("the script that runs networks can't be loaded: load the page again, or use another browser");
+  for (const { reject } of open.values()) reject(broken);
+  open.clear();
+};
 
 worker.onmessage = ({ data: { id, error, values } }) => {
   const { resolve, reject } = open.get(id);
@@ -16,6 +22,7 @@ worker.onmessage = ({ data: { id, error, values } }) => {
 /** Runs the network in a file; `inputs` are `{name: {values, shape}}`. Resolves to its first output. */
 export function runNetwork(file, inputs) {
   return new Promise((resolve, reject) => {
+    if (broken) return reject(broken);
     open.set(++last, { resolve, reject });
     worker.postMessage({ id: last, address: new URL(file, home).href, inputs });
   });

@@ -1,6 +1,6 @@
 // A pad to draw a digit on, with a mouse, a pen or a finger, and the digit as MNIST would have it.
-import { readPicture } from "./pictures.js";
-import { make, makeButton } from "./tiles.js";
+import { makeFilter, readPicture } from "./pictures.js";
+import { followPointer, make, makeButton, makeFileButton, takeDrops } from "./tiles.js";
 
 const DIGIT = 28;
 const BOX = 20;
@@ -12,30 +12,16 @@ const HINT = "Draw a digit, with a mouse, a pen or a finger.";
 const BLANK = "there is no drawing in this picture: choose one of a digit, dark on light paper or light on dark";
 
 /**
- * Resizes by a triangle filter as wide as the scale, antialiased, along one axis of a row-major picture.
+ * Resizes by a triangle filter, antialiased, along one axis of a row-major picture.
  * @param {Float32Array} from  rows × columns values.
  * @returns {Float32Array} rows × wanted values.
  */
 function resizeColumns(from, rows, columns, wanted) {
-  const scale = columns / wanted, reach = Math.max(scale, 1);
   const to = new Float32Array(rows * wanted);
-  for (let column = 0; column < wanted; column++) {
-    const centre = (column + 0.5) * scale;
-    const first = Math.max(0, Math.floor(centre - reach + 0.5));
-    const last = Math.min(columns, Math.floor(centre + reach + 0.5));
-    const weights = [];
-    let total = 0;
-    for (let at = first; at < last; at++) {
-      const weight = Math.max(0, 1 - Math.abs((at - centre + 0.5) / reach));
-      weights.push(weight);
-      total += weight;
-    }
-    for (let row = 0; row < rows; row++) {
-      let sum = 0;
-      for (let at = first; at < last; at++) sum += from[row * columns + at] * weights[at - first];
-      to[row * wanted + column] = sum / total;
-    }
-  }
+  makeFilter(columns, wanted).forEach(({ first, weights }, column) => {
+    for (let row = 0; row < rows; row++)
+      to[row * wanted + column] = weights.reduce((sum, weight, step) => sum + weight * from[row * columns + first + step], 0);
+  });
   return to;
 }
 
@@ -52,7 +38,7 @@ function transpose(from, rows, columns) {
  * @param {Float32Array} ink  rows × columns in 0–255, 0 where there is none.
  * @returns {Float32Array|null} 28 × 28 in [0, 1], the strongest stroke 1; null if there is no ink.
  */
-export function normaliseDigit(ink, rows, columns) {
+function normaliseDigit(ink, rows, columns) {
   const least = Math.max(FAINT, GRAIN * ink.reduce((most, value) => Math.max(most, value), 0));
   ink = ink.map((value) => (value > least ? value : 0));
   let top = rows, bottom = -1, left = columns, right = -1;
@@ -106,29 +92,27 @@ function extractInk(picture) {
   greys.forEach((grey, at) => data.fill(sign * (grey - paper), 4 * at, 4 * at + 3)); // clamped to 0–255
 }
 
-/** The pad with its buttons. `changed(image)` is called as one draws, with what `normaliseDigit` makes of it. */
+/**
+ * The pad with its buttons. `changed(image)` is called as one draws, with what `normaliseDigit` makes of it, `cleared()`
+ * when the pad is empty again.
+ */
 export class Pad {
-  constructor(element, changed) {
-    this.canvas = make("canvas", { className: "s18-pad", width: PAD, height: PAD, data: "pad" });
-    this.canvas.setAttribute("role", "img");
-    this.canvas.setAttribute("aria-label", "Draw a digit here, with a mouse, a pen or a finger");
+  constructor(element, changed, cleared) {
+    const words = "Draw a digit here, with a mouse, a pen or a finger";
+    this.canvas = make("canvas", { className: "s18-pad", width: PAD, height: PAD, role: "img", "aria-label": words, data: "pad" });
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
-    Object.assign(this, { changed, strokes: [], picture: null, drawing: false });
+    Object.assign(this, { changed, cleared, strokes: [], picture: null });
     const undo = makeButton("Undo", "undo", () => this.undo());
     const clear = makeButton("Clear", "clear", () => this.clear());
-    const file = make("input", { type: "file", accept: "image/*", data: "digit-file" });
-    file.addEventListener("change", () => file.files.length && this.receive(file.files[0]));
-    this.words = make("p", { data: "pad-words", textContent: HINT });
-    this.words.setAttribute("role", "status");
+    const file = makeFileButton("A picture of one", "digit-file", (chosen) => this.receive(chosen));
+    takeDrops(element, (dropped) => this.receive(dropped));
+    this.words = make("p", { data: "pad-words", textContent: HINT, role: "status" });
     element.classList.add("s18-play");
     element.append(
       this.words, this.canvas,
-      make("div", { className: "s18-controls" }, undo, clear, make("label", { className: "s18-button" }, "A picture of one", file)),
+      make("div", { className: "s18-controls" }, undo, clear, file),
     );
-    this.canvas.addEventListener("pointerdown", (event) => this.begin(event));
-    this.canvas.addEventListener("pointermove", (event) => event.isPrimary && this.drawing && this.extend(event));
-    for (const end of ["pointerup", "pointercancel"])
-      this.canvas.addEventListener(end, (event) => event.isPrimary && (this.drawing = false));
+    followPointer(this.canvas, (place) => this.begin(place), (place) => this.extend(place));
     this.redraw();
   }
 
@@ -140,6 +124,7 @@ export class Pad {
       const context = new OffscreenCanvas(width, height).getContext("2d");
       Object.assign(context, { fillStyle: "white", imageSmoothingQuality: "high" }).fillRect(0, 0, width, height);
       context.drawImage(bitmap, 0, 0, width, height);
+      bitmap.close();
       this.clear();
       this.picture = context.getImageData(0, 0, width, height);
       extractInk(this.picture);
@@ -150,21 +135,13 @@ export class Pad {
     }
   }
 
-  place(event) {
-    const box = this.canvas.getBoundingClientRect();
-    return [((event.clientX - box.left) / box.width) * PAD, ((event.clientY - box.top) / box.height) * PAD];
+  begin(place) {
+    this.strokes.push([place]);
+    this.extend(place);
   }
 
-  begin(event) {
-    if (!event.isPrimary) return; // a second finger
-    this.canvas.setPointerCapture(event.pointerId);
-    this.drawing = true;
-    this.strokes.push([this.place(event)]);
-    this.extend(event);
-  }
-
-  extend(event) {
-    this.strokes.at(-1).push(this.place(event));
+  extend(place) {
+    this.strokes.at(-1).push(place);
     this.drawLine(...this.strokes.at(-1).slice(-2));
     this.tell();
   }
@@ -179,6 +156,7 @@ export class Pad {
     Object.assign(this, { strokes: [], picture: null });
     this.words.textContent = HINT;
     this.redraw();
+    this.cleared();
   }
 
   redraw() {

@@ -1,6 +1,6 @@
 // A photograph and what networks see in it: masks as outlines and tint over it, side by side, and how sure each one is.
 import { readPicture, squeezePicture } from "./pictures.js";
-import { askKernel, make, makeButton, toFloats } from "./tiles.js";
+import { askKernel, make, makeButton, makeFileButton, makeLatest, makeStrip, takeDrops, toFloats } from "./tiles.js";
 
 const LEAST = 200; // pixels: a notebook may lay out its cells later
 const SHOWN = 960; // longer side of what is drawn on the page, in pixels, at most
@@ -68,10 +68,17 @@ function blend(data, at, colour, opacity) {
   for (let part = 0; part < 3; part++) data[at + part] += opacity * (colour[part] - data[at + part]);
 }
 
-/** The photograph with the mask over it, as a canvas of that size. */
-export function drawOverlay(photo, answer, network, width, height) {
-  const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d");
+/** Draws a photograph; what is transparent is white, as the networks see it. */
+function drawPhoto(context, photo, width, height) {
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
   context.drawImage(photo, 0, 0, width, height);
+}
+
+/** The photograph with the mask over it, as a canvas of that size. */
+function drawOverlay(photo, answer, network, width, height) {
+  const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d");
+  drawPhoto(context, photo, width, height);
   const picture = context.getImageData(0, 0, width, height), colours = network.colours.map(toParts);
   const mask = enlargeMask(answer, network.classes.length, network.size, width, height);
   const line = Math.max(1, Math.round(OUTLINE * Math.max(width, height)));
@@ -86,9 +93,9 @@ export function drawOverlay(photo, answer, network, width, height) {
 }
 
 /** The photograph in grey, in colour where the network is unsure, as a canvas of that size. */
-export function drawCertainty(photo, answer, network, width, height) {
+function drawCertainty(photo, answer, network, width, height) {
   const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d"), classes = network.classes.length;
-  context.drawImage(photo, 0, 0, width, height);
+  drawPhoto(context, photo, width, height);
   const picture = context.getImageData(0, 0, width, height), { data } = picture;
   visitPixels(answer, classes, network.size, width, height, (at, values) => {
     const doubt = Math.min(Math.max(((1 - Math.max(...values)) * classes) / (classes - 1), 0), 1);
@@ -102,6 +109,8 @@ export function drawCertainty(photo, answer, network, width, height) {
   return canvas;
 }
 
+const DRAW = { mask: drawOverlay, certainty: drawCertainty };
+
 /** A mask as probabilities: all of each pixel's for one class. */
 function spreadMask(mask, classes) {
   const probabilities = new Float32Array(classes * mask.length);
@@ -110,17 +119,17 @@ function spreadMask(mask, classes) {
 }
 
 /** In words, how much of the picture a network gives to each class. */
-export function describeMask(mask, classes) {
+function describeMask(mask, classes) {
   const counts = new Array(classes.length).fill(0);
   mask.forEach((index) => counts[index]++);
   const parts = classes.map((name, index) => [name, counts[index] / mask.length]);
-  return parts.map(([name, part]) => (part ? `${name} ${(100 * part).toFixed(part < 0.1 ? 1 : 0)} %` : `no ${name}`)).join(", ");
+  return parts.map(([name, part]) => (part ? `${name} ${(100 * part).toFixed(part < 0.1 ? 1 : 0)}\u00a0%` : `no ${name}`)).join(", ");
 }
 
 /**
  * The view: a photograph from a file, the camera or the examples, and each network's answer over it.
  * `predict(squares, answered)` is given the photograph squeezed to each network's size, Uint8Array 3 × size × size, and
- * calls `answered(index, probabilities)` for each network as it is through.
+ * calls `answered(index, probabilities)` for each network as it is through; that says false once another photograph came.
  */
 export class PhotoView {
   /**
@@ -130,12 +139,11 @@ export class PhotoView {
   constructor(element, about, examples, predict) {
     Object.assign(this, { about, predict, shows: "mask", wipe: 1, photo: null, answers: [], turn: 0 });
     element.classList.add("s18-play");
-    const file = make("input", { type: "file", accept: "image/*", data: "file" });
-    file.addEventListener("change", () => file.files.length && this.receive(file.files[0]));
-    const choose = make("label", { className: "s18-button" }, "A photograph of yours", file);
+    const choose = makeFileButton("A photograph of yours", "file", (file) => this.receive(file));
+    takeDrops(element, (file) => this.receive(file));
+    this.refresh = makeLatest(() => this.ask(), (error) => this.say(error.message));
     this.camera = navigator.mediaDevices?.getUserMedia ? [makeButton("Camera", "camera", () => this.openCamera())] : [];
-    this.message = make("p", { data: "message" });
-    this.message.setAttribute("role", "status");
+    this.message = make("p", { data: "message", role: "status" });
     this.live = make("div", { className: "s18-live", hidden: true });
     const slider = make("input", { type: "range", min: 0, max: 100, value: 100, data: "wipe" });
     slider.addEventListener("input", () => this.redraw({ wipe: slider.value / 100 }));
@@ -149,28 +157,26 @@ export class PhotoView {
     this.looks = [...about.networks, ...truth];
     this.tiles = this.looks.map((look) => this.makeAnswer(look));
     this.grid = make("div", { className: "s18-answers", hidden: true }, ...this.tiles.map(({ figure }) => figure));
-    const strip = make("div", { className: "s18-examples", data: "examples" }, ...examples.map((example, index) => this.makeExample(example, index)));
+    const strip = makeStrip("photographs of the test split", examples.map((example, index) => this.makeExample(example, index)));
+    this.legends = { mask: this.makeLegend(), certainty: this.makeScale() };
     element.append(
       make("div", { className: "s18-controls" }, choose, ...this.camera), strip, this.live, this.message,
-      this.controls, this.grid, this.makeLegend(), make("p", { className: "s18-note", textContent: about.note }),
+      this.controls, this.grid, ...Object.values(this.legends), make("p", { className: "s18-note", textContent: about.note }),
     );
   }
 
   makeAnswer(network) {
-    const canvas = make("canvas", { role: "img" }), words = make("span"), save = make("a", { textContent: "save", href: "#" });
-    save.addEventListener("click", (event) => {
-      event.preventDefault();
-      this.save(this.tiles.findIndex((tile) => tile.canvas === canvas));
-    });
+    const canvas = make("canvas", { role: "img" }), words = make("span");
+    const save = makeButton("save", "save", () => this.save(this.looks.indexOf(network)));
+    save.setAttribute("aria-label", `save: ${network.label}`);
     const caption = make("figcaption", {}, make("b", { textContent: network.label }), make("br"), words, " ", save);
-    return { figure: make("figure", {}, canvas, caption), canvas, words };
+    return { figure: make("figure", {}, canvas, caption), canvas, words, save };
   }
 
   makeExample([bitmap, truth], index) {
     const canvas = make("canvas", { width: bitmap.width, height: bitmap.height });
     canvas.getContext("2d").drawImage(bitmap, 0, 0);
-    const button = make("button", { type: "button" }, canvas);
-    button.setAttribute("aria-label", `picture ${index + 1}`);
+    const button = make("button", { type: "button", "aria-label": `picture ${index + 1}` }, canvas);
     button.addEventListener("click", () => this.take(bitmap, truth));
     return button;
   }
@@ -185,12 +191,21 @@ export class PhotoView {
     return make("p", { className: "s18-legend" }, ...chips);
   }
 
+  /** What the colours of `drawCertainty` mean. */
+  makeScale() {
+    const bar = make("span", { className: "s18-bar" });
+    bar.style.background = `linear-gradient(to right, ${DOUBT.map((part) => `rgb(${part})`)})`;
+    return make("p", { className: "s18-legend", hidden: true }, "grey: sure; ", bar, " from a little doubt to no idea");
+  }
+
   /** A file that was chosen: a photograph, or a sentence that says why it is none. */
   async receive(file) {
+    const reading = (this.reading = {}); // whatever is chosen while it is read comes instead
     try {
-      await this.take(await readPicture(file));
+      const bitmap = await readPicture(file);
+      if (reading === this.reading) await this.take(bitmap);
     } catch (error) {
-      this.say(error.message);
+      if (reading === this.reading) this.say(error.message);
     }
   }
 
@@ -199,86 +214,109 @@ export class PhotoView {
   }
 
   /** Shows a bitmap and asks every network about it; `truth` has its true mask, a byte a pixel, if there is one. */
-  async take(bitmap, truth = null) {
-    const turn = ++this.turn, { networks } = this.about;
-    Object.assign(this, { photo: bitmap, answers: [] });
+  take(bitmap, truth = null) {
+    const { networks } = this.about;
+    this.turn++;
+    this.closeCamera();
+    Object.assign(this, { photo: bitmap, answers: [], reading: null });
     this.controls.hidden = this.grid.hidden = false;
     const room = Math.max(this.tiles[0].figure.clientWidth, LEAST); // drawn as large as it is seen: outlines stay whole
     const scale = Math.min((room * devicePixelRatio) / bitmap.width, SHOWN / Math.max(bitmap.width, bitmap.height));
     this.sides = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
-    this.tiles.forEach(({ words }) => (words.textContent = "…"));
+    this.tiles.forEach(({ words, save }) => {
+      words.textContent = "…";
+      save.disabled = true;
+    });
     this.redraw();
     this.say("");
     if (this.looks.length > networks.length) this.tiles.at(-1).figure.hidden = !truth;
     if (truth) this.receiveAnswer(networks.length, spreadMask(truth, this.looks.at(-1).classes.length));
-    const squares = {};
-    for (const { size } of networks) squares[size] ??= squeezePicture(bitmap, size);
-    try {
-      await this.predict(networks.map(({ size }) => squares[size]), (index, probabilities) => {
-        if (turn === this.turn) this.receiveAnswer(index, probabilities); // no other photograph came meanwhile
-      });
-    } catch (error) {
-      this.say(error.message);
-    }
+    return this.refresh();
+  }
+
+  async ask() {
+    const { photo, turn } = this, { networks } = this.about, squares = {};
+    for (const { size } of networks) squares[size] ??= squeezePicture(photo, size);
+    await this.predict(networks.map(({ size }) => squares[size]), (index, probabilities) => {
+      if (turn === this.turn) this.receiveAnswer(index, probabilities);
+      return turn === this.turn;
+    });
   }
 
   receiveAnswer(index, probabilities) {
     const { classes, size } = this.looks[index];
     this.answers[index] = { probabilities };
+    this.tiles[index].save.disabled = false;
     this.tiles[index].words.textContent = describeMask(enlargeMask(probabilities, classes.length, size, size, size), classes);
     this.drawAnswer(index);
   }
 
   redraw(changes = {}) {
     Object.assign(this, changes);
+    for (const [kind, legend] of Object.entries(this.legends)) legend.hidden = kind !== this.shows;
     this.tiles.forEach((_, index) => this.drawAnswer(index));
+  }
+
+  /** How answer `index` is shown: of people's mask there is no doubt. */
+  kindOf(index) {
+    return index < this.about.networks.length ? this.shows : "mask";
   }
 
   /** Network `index`'s canvas: its answer left of the slider's place, the photograph right of it. */
   drawAnswer(index) {
     const { canvas } = this.tiles[index], network = this.looks[index], answer = this.answers[index];
-    const [width, height] = this.sides;
+    const [width, height] = this.sides, kind = this.kindOf(index);
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    canvas.setAttribute("aria-label", `the photograph and over it the mask: ${network.label}`);
+    canvas.setAttribute("aria-label", `the photograph and over it ${kind === "mask" ? "the mask" : "how sure it is"}: ${network.label}`);
     const context = canvas.getContext("2d"), place = Math.round(this.wipe * width);
-    context.drawImage(this.photo, 0, 0, width, height);
+    drawPhoto(context, this.photo, width, height);
     if (!answer || !place) return;
-    const draw = this.shows === "mask" ? drawOverlay : drawCertainty;
-    answer[this.shows] ??= draw(this.photo, answer.probabilities, network, width, height);
-    context.drawImage(answer[this.shows], 0, 0, place, height, 0, 0, place, height);
+    answer[kind] ??= DRAW[kind](this.photo, answer.probabilities, network, width, height);
+    context.drawImage(answer[kind], 0, 0, place, height, 0, 0, place, height);
   }
 
   /** Offers the answer over the photograph, at the photograph's own size, as a file. */
   async save(index) {
-    const answer = this.answers[index], { width, height } = this.photo;
-    if (!answer) return;
-    const draw = this.shows === "mask" ? drawOverlay : drawCertainty;
-    const blob = await draw(this.photo, answer.probabilities, this.looks[index], width, height).convertToBlob();
-    const link = make("a", { href: URL.createObjectURL(blob), download: `${this.shows}.png` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    const { probabilities } = this.answers[index], { width, height } = this.photo, kind = this.kindOf(index);
+    try {
+      const blob = await DRAW[kind](this.photo, probabilities, this.looks[index], width, height).convertToBlob();
+      const name = `${this.looks[index].label.replace(/\W+/g, "-")}-${kind}.png`;
+      const link = make("a", { href: URL.createObjectURL(blob), download: name });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    } catch (error) {
+      this.say(`this photograph can't be saved at its own size (${error.message}): choose a smaller one`);
+    }
+  }
+
+  closeCamera() {
+    this.stream?.getTracks().forEach((track) => track.stop());
+    this.stream = null;
+    if (this.live.contains(document.activeElement)) this.camera[0].focus();
+    this.live.replaceChildren();
+    this.live.hidden = true;
   }
 
   async openCamera() {
+    this.closeCamera();
+    const opening = (this.opening = {}); // whichever was asked for last
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+      if (opening !== this.opening) return stream.getTracks().forEach((track) => track.stop());
+      this.stream = stream;
       const video = make("video", { srcObject: stream, muted: true, playsInline: true });
-      const close = () => {
-        stream.getTracks().forEach((track) => track.stop());
-        this.live.hidden = true;
-        this.live.replaceChildren();
-      };
-      const shoot = makeButton("Take it", "shoot", async () => {
-        const bitmap = await createImageBitmap(video);
-        close();
-        await this.take(bitmap);
-      });
-      this.live.replaceChildren(video, make("div", { className: "s18-controls" }, shoot, makeButton("Close", "close", close)));
+      const shoot = makeButton("Take it", "shoot", () =>
+        createImageBitmap(video).then((bitmap) => this.take(bitmap)).catch((error) => this.say(error.message)),
+      );
+      const close = makeButton("Close", "close", () => this.closeCamera());
+      this.live.replaceChildren(video, make("div", { className: "s18-controls" }, shoot, close));
       this.live.hidden = false;
       shoot.disabled = true;
       await video.play(); // before, there is no picture to take
       shoot.disabled = false;
+      shoot.focus();
     } catch (error) {
+      this.closeCamera();
       this.say(`the camera can't be used (${error.message}): allow it, or choose a photograph from a file`);
     }
   }
@@ -308,6 +346,7 @@ export default {
       const answers = await ask({}, squares);
       answers.forEach((buffer, index) => answered(index, toFloats(buffer)));
     });
-    await view.take(...examples[0]);
+    view.take(...examples[0]);
+    return () => view.closeCamera();
   },
 };

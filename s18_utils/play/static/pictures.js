@@ -45,11 +45,11 @@ function readBoxes(bytes, view) {
       const sides = [view.getUint32(at + 8), view.getUint32(at + 12)];
       if (sides[0] * sides[1] > largest[0] * largest[1]) largest = sides;
     }
-  return largest;
+  return largest[0] ? largest : null; // a film begins so too
 }
 
 /** Throws an Error, one sentence, unless the bytes begin as a picture of a size that can be worked on. */
-export function checkPicture(bytes) {
+function checkPicture(bytes) {
   let sides = null;
   try {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -87,7 +87,7 @@ export async function readPicture(file) {
 const PRECISION = 2 ** 22; // of Pillow's weights
 
 /** A row's or column's filter: for each wanted pixel where its triangle begins, and its weights. */
-function makeFilter(length, wanted) {
+export function makeFilter(length, wanted) {
   const scale = length / wanted, reach = Math.max(scale, 1);
   return Array.from({ length: wanted }, (_, at) => {
     const centre = (at + 0.5) * scale;

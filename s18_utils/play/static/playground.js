@@ -7,16 +7,17 @@ import { make } from "./tiles.js";
 
 async function startPhotos(section, about) {
   const examples = await cutTiles(await (await fetchFile("models/photographs.png")).blob(), about.examples);
-  const view = new PhotoView(section, about, examples, (squares, answered) =>
-    Promise.all(
-      squares.map(async (square, index) => {
-        const { size, file } = about.networks[index];
-        const images = { values: Float32Array.from(square, (byte) => byte / 255), shape: [1, 3, size, size] };
-        answered(index, await runNetwork(file, { images }));
-      }),
-    ),
-  );
-  await view.take(...examples[0]);
+  let begin;
+  const begun = new Promise((resolve) => (begin = resolve));
+  const view = new PhotoView(section, about, examples, async (squares, answered) => {
+    for (const [index, { size, file }] of about.networks.entries()) { // one by one: other parts of the page ask in between
+      const images = { values: Float32Array.from(squares[index], (byte) => byte / 255), shape: [1, 3, size, size] };
+      const more = answered(index, await runNetwork(file, { images }));
+      begin();
+      if (!more) return; // another photograph came
+    }
+  });
+  await Promise.race([begun, view.take(...examples[0])]); // sections below need not wait for all answers
   return view;
 }
 
@@ -47,9 +48,9 @@ const watch = new IntersectionObserver((entries) => {
 
 /** Starts a section when it comes into sight, after those above it: nobody waits for what they don't look at. */
 function whenSeen(section, start) {
-  const status = make("p", { textContent: "Loading …" });
-  status.setAttribute("role", "status");
+  const status = make("p", { textContent: "Loading …", role: "status" });
   section.append(status);
+  section.style.minHeight = "120vh"; // while it is empty: else all of them would be in sight at once
   starts.set(section, async () => {
     try {
       window.playground[section.id] = await start();
@@ -58,13 +59,14 @@ function whenSeen(section, start) {
     } catch (error) {
       status.textContent = `This part can't start: ${error.message}`;
     }
+    section.style.minHeight = "";
   });
   watch.observe(section);
 }
 
 async function start() {
   window.playground = {};
-  const page = document.getElementById("playground"), { photos, sets } = await (await fetchFile("models/players.json")).json();
+  const page = document.getElementById("players"), { photos, sets } = await (await fetchFile("models/players.json")).json();
   const addSection = (id, title) => {
     const section = make("section", { id }, make("h2", { textContent: title }));
     page.append(section);
@@ -81,4 +83,4 @@ async function start() {
   }
 }
 
-start().catch((error) => (document.getElementById("playground").textContent = `The playground can't start: ${error.message}`));
+start().catch((error) => (document.getElementById("players").textContent = `The playground can't start: ${error.message}`));

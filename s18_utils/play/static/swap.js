@@ -1,10 +1,10 @@
 // Label swaps: an input, from the test set or drawn by hand, under one label or between two, and under all of them.
 import { Pad } from "./pad.js";
 import { KernelPainter } from "./painter.js";
-import { drawTile, make, makeLatest, makeMenu, makeTile } from "./tiles.js";
+import { drawTile, make, makeLatest, makeMenu, makeStrip, makeTile } from "./tiles.js";
 
 /** A row of label shares: `share` of the second, the rest of the first. */
-export function mixLabels(first, second, share, classes) {
+function mixLabels(first, second, share, classes) {
   const row = new Float32Array(classes);
   row[first] += 1 - share;
   row[second] += share;
@@ -16,7 +16,7 @@ function describeVerdict(readings, asked, classes) {
   if (!readings.length) return [];
   const agree = readings.every(({ label }) => asked.includes(label));
   const mark = make("span", { className: agree ? "s18-right" : "s18-wrong", textContent: agree ? "✓" : "✗" });
-  const words = readings.map(({ label, chance }) => `${classes[label]} (${Math.round(100 * chance)} % sure)`).join(" and ");
+  const words = readings.map(({ label, chance }) => `${classes[label]} (${Math.round(100 * chance)}\u00a0% sure)`).join(" and ");
   return [mark, ` the ${readings.length > 1 ? "judges read" : "judge reads"} ${words}`];
 }
 
@@ -32,8 +32,7 @@ export class SwapView {
     this.input = makeTile("the input");
     this.output = makeTile("the drawing");
     this.output.dataset.part = "output";
-    this.verdict = make("p", { data: "verdict" });
-    this.verdict.setAttribute("role", "status");
+    this.verdict = make("p", { data: "verdict", role: "status" });
     this.tiles = classes.map((name) => this.makeDrawing(name));
     const stage = make(
       "div", { className: "s18-stage" },
@@ -52,16 +51,16 @@ export class SwapView {
     );
     element.classList.add("s18-play");
     element.append(
-      stage, make("div", { className: "s18-examples", data: "examples" }, ...labels.map((_, index) => this.makeExample(index))),
+      stage, makeStrip("test images", Array.from(labels, (_, index) => this.makeExample(index))),
       make("div", { className: "s18-drawings", data: "drawings" }, ...this.tiles.map(({ figure }) => figure)),
     );
     this.refresh = makeLatest(() => this.draw(), (error) => (this.verdict.textContent = error.message));
-    this.own.addEventListener("change", () => this.take(this.image, Number(this.own.value)));
+    this.own.addEventListener("change", () => this.take(this.image, (this.told = Number(this.own.value))));
     for (const control of [this.asked, this.other, this.share]) control.addEventListener("input", () => this.refresh());
     if (painter.pad) {
-      const pad = make("div");
-      // It is a what the first judge reads, until the visitor says otherwise.
-      new Pad(pad, (image) => this.take(image, painter.judges ? null : Number(this.own.value)));
+      const pad = make("div"), ask = () => (painter.judges ? null : Number(this.own.value));
+      // What is drawn is what the first judge reads, until the visitor says otherwise.
+      this.pad = new Pad(pad, (image) => this.take(image, this.told ?? ask()), () => (this.told = null));
       stage.prepend(pad);
     }
     this.started = this.choose(0);
@@ -80,6 +79,7 @@ export class SwapView {
   }
 
   choose(index) {
+    this.pad?.clear(); // it would show another digit than the input
     return this.take(this.painter.example(index), this.painter.labels[index]);
   }
 
@@ -104,7 +104,7 @@ export class SwapView {
       drawTile(canvas, drawings, painter, row);
       figure.classList.toggle("own", row === label);
       const [mark] = describeVerdict(readings[row], [row], classes);
-      caption.replaceChildren(classes[row], " ", ...(mark ? [mark] : []));
+      caption.replaceChildren(classes[row], " ", ...(mark ? [make("br"), mark] : []));
       caption.title = readings[row].map((reading) => `read as ${classes[reading.label]}`).join(", ");
     });
   }

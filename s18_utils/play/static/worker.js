@@ -1,16 +1,15 @@
 // Runs the networks beside the page, so that it never stands still: ONNX files in WebAssembly.
 "use strict";
 
-importScripts("../runtime/ort.wasm.min.js");
-ort.env.wasm.numThreads = 1; // more need headers that plain file servers do not send
-ort.env.wasm.wasmPaths = new URL("../runtime/", self.location).href;
-
+const home = new URL("../runtime/", self.location).href;
 const sessions = new Map();
 let runtime = null;
 
-/** The runtime's WebAssembly, packed to a quarter; a server may have unpacked it on its own account. */
+/** The runtime, and its WebAssembly, packed to a quarter; a server may have unpacked it on its own account. */
 async function loadRuntime() {
-  const packed = new Uint8Array(await (await fetchFile(`${ort.env.wasm.wasmPaths}ort-wasm-simd-threaded.wasm.gz`)).arrayBuffer());
+  if (!self.ort) importScripts(`${home}ort.wasm.min.js`);
+  Object.assign(ort.env.wasm, { numThreads: 1, wasmPaths: home }); // more need headers that plain file servers do not send
+  const packed = new Uint8Array(await (await fetchFile(`${home}ort-wasm-simd-threaded.wasm.gz`)).arrayBuffer());
   const zipped = packed[0] === 0x1f && packed[1] === 0x8b;
   const stream = new Blob([packed]).stream();
   const plain = zipped ? stream.pipeThrough(new DecompressionStream("gzip")) : stream;
