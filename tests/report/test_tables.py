@@ -57,10 +57,10 @@ def row_of(folder, **changes) -> list[str]:
 
 def test_a_row_of_scores(tmp_path):
     row = row_of(tmp_path)
-    assert row[:3] == [LABEL, "tiny", "1,234 synthetic"]
-    assert row[3:-2] == ["0.600", "0.700", "0.800", "0.300", "0.750", "0.875"]
-    assert row[-2:] == ["31,037,763", "61"]
-    assert row_of(tmp_path, data=sample_metrics()["data"] | {"source": "local"})[2] == "1,234 Oxford-IIIT Pet"
+    assert row[:2] == [LABEL, "tiny"]
+    assert row[2:-3] == ["0.600", "0.700", "0.800", "0.300", "0.750", "0.875"]
+    assert row[-3:] == ["1,234 synthetic", "31,037,763", "61"]
+    assert row_of(tmp_path, data=sample_metrics()["data"] | {"source": "local"})[-3] == "1,234 Oxford-IIIT Pet"
 
 
 def test_a_row_of_several_seeds_has_deviations(tmp_path):
@@ -72,7 +72,7 @@ def test_a_row_of_several_seeds_has_deviations(tmp_path):
         "dice": {},
     }
     row = row_of(tmp_path, spread=spread)
-    assert row[3:-2] == [
+    assert row[2:-3] == [
         "0.600 ± 0.012",
         "0.700 ± 0.030",
         "0.800 ± 0.040",
