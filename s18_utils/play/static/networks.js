@@ -71,6 +71,6 @@ export class BrowserPainter extends Painter {
     const codes = new Float32Array(count * this.latent);
     for (let row = 0; row < count; row++) codes.set(code, row * this.latent);
     const drawings = await this.decode(codes, shares);
-    return { label, drawings, chances: await this.read(drawings) };
+    return { label, drawings, chances: this.read(drawings) };
   }
 }

@@ -6,7 +6,7 @@ import { askKernel, toFloats } from "./tiles.js";
  * `decode(codes, shares)` resolves to drawings, Float32Array: codes one after the other, each under its row of label
  * shares. `swap(image, label, shares)` codes an image under its label, or if that is null under what the first judge
  * reads in it, and draws the code under each row of shares; it resolves to `{label, drawings, chances}`, chances of each
- * class by judge and drawing.
+ * class by judge and drawing, or a promise of them.
  */
 export class Painter {
   /**

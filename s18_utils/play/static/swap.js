@@ -67,7 +67,7 @@ export class SwapView {
   }
 
   makeDrawing(name) {
-    const canvas = makeTile(`drawn as ${name}`), caption = make("figcaption");
+    const canvas = makeTile(`drawn as ${name}`), caption = make("figcaption", { textContent: name });
     return { figure: make("figure", {}, canvas, caption), canvas, caption };
   }
 
@@ -96,13 +96,15 @@ export class SwapView {
     shares.set(mixLabels(asked, other, share, classes.length), classes.length ** 2);
     const { label, drawings, chances } = (this.result = await painter.swap(image, this.label, shares));
     if (image === this.image) this.own.value = label;
-    const readings = painter.toReadings(chances, classes.length + 1);
     drawTile(this.output, drawings, painter, classes.length);
-    const most = share === 0.5 ? [asked, other] : [share < 0.5 ? asked : other];
-    this.verdict.replaceChildren(...describeVerdict(readings[classes.length], most, classes));
-    this.tiles.forEach(({ figure, canvas, caption }, row) => {
+    this.tiles.forEach(({ figure, canvas }, row) => {
       drawTile(canvas, drawings, painter, row);
       figure.classList.toggle("own", row === label);
+    });
+    const readings = painter.toReadings(await chances, classes.length + 1); // judges are the largest networks, and come last
+    const most = share === 0.5 ? [asked, other] : [share < 0.5 ? asked : other];
+    this.verdict.replaceChildren(...describeVerdict(readings[classes.length], most, classes));
+    this.tiles.forEach(({ caption }, row) => {
       const [mark] = describeVerdict(readings[row], [row], classes);
       caption.replaceChildren(classes[row], " ", ...(mark ? [make("br"), mark] : []));
       caption.title = readings[row].map((reading) => `read as ${classes[reading.label]}`).join(", ");
