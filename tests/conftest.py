@@ -12,6 +12,7 @@ from types import ModuleType
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from playwright import sync_api as playwright
 from safetensors.torch import load_file
@@ -48,9 +49,29 @@ def watch_page(page: playwright.Page, wrong: list[str], asked: list[str]) -> Non
 
 
 @pytest.fixture(scope="session")
-def shared_store(tmp_path_factory) -> Path:
+def session_folder(tmp_path_factory) -> Path:
+    """One folder for all processes that share out the tests."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def shared_store(session_folder) -> Path:
     """One data directory for the whole session, so that synthetic sets are drawn once."""
-    return tmp_path_factory.mktemp("data")
+    (session_folder / "data").mkdir(exist_ok=True)
+    return session_folder / "data"
+
+
+@pytest.fixture(scope="session")
+def trained_cvae(session_folder, shared_store) -> Path:
+    """A folder with the records of cvae-mnist and of its networks at `tiny`, to read only."""
+    out = session_folder / "trained-cvae"
+    with FileLock(session_folder / "trained-cvae.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("S18_DATA", str(shared_store))
+        patch.setenv("S18_RUNS", str(session_folder / "no-runs"))  # what notebooks have trained is not taken
+        patch.setattr(sources, "reachable", lambda url: False)
+        training.train_or_load("cvae-mnist", "tiny", out=out)
+    return out
 
 
 @pytest.fixture(autouse=True)
@@ -108,8 +129,23 @@ def cpu(monkeypatch) -> None:
         monkeypatch.setattr(module, "device", lambda: torch.device("cpu"))
 
 
+DRAW_RECORD = training.draw_record
+
+
 @pytest.fixture
-def small(monkeypatch, tmp_path) -> Callable[..., None]:
+def undrawn(monkeypatch) -> None:
+    """Records have no pictures, which take longer than a small training."""
+    monkeypatch.setattr(training, "draw_record", lambda *arguments: {})
+
+
+@pytest.fixture
+def drawn(monkeypatch, small) -> None:
+    """Records of small UNets have their pictures all the same."""
+    monkeypatch.setattr(training, "draw_record", DRAW_RECORD)
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path, undrawn) -> Callable[..., None]:
     """Makes the UNets smaller still, and takes the repository's own records away; call it to change a setting."""
 
     def change(**settings) -> None:

@@ -107,27 +107,6 @@ def test_fit_changes_settings(run, refused, tmp_path):
         refused(("fit", NAME, *options, change), part)
 
 
-def test_fit_goes_on_by_itself(run, tmp_path, monkeypatch):
-    start, stop, epochs = UNetModule.training_step, [True], []
-
-    def step(module, *batch):
-        if module.current_epoch == 1 and stop:
-            stop.clear()
-            raise KeyboardInterrupt
-        epochs.append(module.current_epoch)
-        return start(module, *batch)
-
-    monkeypatch.setattr(UNetModule, "training_step", step)
-    status, output, _ = run("fit", NAME, "--preset", "tiny", "--out", tmp_path)
-    assert "Interrupted: kept the best weights" in output
-    assert find_record(NAME, "tiny", tmp_path).metrics["interrupted"]
-    status, output, _ = run("fit", NAME, "--preset", "tiny", "--out", tmp_path)
-    assert status == 0
-    assert "epoch 2/2" in output
-    assert epochs == [0, 0, 1, 1]  # the first epoch was not trained again
-    assert not find_record(NAME, "tiny", tmp_path).metrics["interrupted"]
-
-
 def test_an_interrupt_before_anything_was_kept(run, tmp_path, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
@@ -233,12 +212,11 @@ def test_bench_prints_a_table_and_writes_json(run, refused, monkeypatch, tmp_pat
     refused(("bench", "speed"), "unknown measurement 'speed'", "data, epochs, swap")
 
 
-def test_swap_draws_the_composite_and_prints_the_agreement(run, tmp_path):
-    train_or_load("cvae-mnist", "tiny", out=tmp_path / "runs")
-    options = ("--preset", "tiny", "--out", tmp_path / "runs", "--file")
+def test_swap_draws_the_composite_and_prints_the_agreement(run, tmp_path, trained_cvae):
+    options = ("--preset", "tiny", "--out", trained_cvae, "--file")
     status, output, errors = run("swap", "cvae-mnist", *options, tmp_path / "here" / "composite.png")
     assert (status, errors) == (0, "")
-    metrics = find_record("cvae-mnist", "tiny", tmp_path / "runs").metrics
+    metrics = find_record("cvae-mnist", "tiny", trained_cvae).metrics
     assert scores(output)["swap agreement"] == f"{metrics['test']['swap_agreement']:.4f}"
     assert Image.open(tmp_path / "here" / "composite.png").size[0] > 800
     run("swap", "cvae-mnist", *options, tmp_path / "again.png")

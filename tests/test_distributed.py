@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ NAN = {"S18_NAN_IN_RANK": "1"}
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, shared_store) -> dict[str, Path]:
+def runs(tmp_path_factory, shared_store, trained_cvae) -> dict[str, Path]:
     """The folders of all runs, which were started together; each also holds what the run said."""
     folder = tmp_path_factory.mktemp("shared")
     commands = {
@@ -37,13 +38,15 @@ def runs(tmp_path_factory, shared_store) -> dict[str, Path]:
         "nan": ([*SCRIPT, "fit", UNET, *TWO], NAN),
         "torchrun": ([*TORCHRUN, "fit", CVAE, *TWO, "--set", "adversarial_weight=5"], {}),
     }
+    for judge in ("judge-mnist", "second-judge-mnist"):  # the frozen CNN is enough to train on two devices
+        shutil.copytree(trained_cvae / judge, folder / "torchrun" / "out" / judge)
     started = {}
     for name, (words, changes) in commands.items():
         out = folder / name / "out"
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
         environment = os.environ | changes | {"S18_DATA": str(shared_store), "S18_NOTES": str(folder / name)}
         environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(ROOT)}
-        environment |= {"CUDA_VISIBLE_DEVICES": ""}
+        environment |= {"CUDA_VISIBLE_DEVICES": "", "S18_RUNS": str(folder / "no-runs")}
         started[name] = subprocess.Popen(
             [sys.executable, *words, "--preset", "tiny", "--out", str(out)],
             stdout=(folder / name / "output.txt").open("w"),

@@ -86,6 +86,7 @@ def test_without_a_preset_each_notebook_chooses_its_own(tmp_path, monkeypatch, p
     [row] = list(EXPERIMENTS.values())[:1]
     monkeypatch.setattr(notebooks, "EXPERIMENTS", {row.name: row})
     monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+    monkeypatch.setattr(notebooks, "write_pages", lambda *arguments: None)
     cells = [nbformat.v4.new_code_cell("import os; print(os.environ.get('S18_PRESET', 'left to each notebook'))")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{row.notebook}.ipynb")
 

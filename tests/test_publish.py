@@ -13,7 +13,7 @@ from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.publish import SEEDS, publish
 from s18_utils.records import read_record
-from s18_utils.report.readme import SECTIONS, write_results
+from s18_utils.report.readme import SECTIONS
 from s18_utils.report.style import new_figure
 
 NAME, DICE = "unet-maxpool-transpose-bce", "unet-maxpool-transpose-dice"
@@ -42,7 +42,7 @@ def outputs(file: Path) -> str:
     return "".join("".join(output["text"]) for cell in cells for output in cell["outputs"])
 
 
-def test_everything_is_published_and_nothing_is_trained_twice(repository, trained):
+def test_everything_is_published_and_nothing_is_trained_twice(repository, trained, drawn):
     assert publish("tiny", [NAME]) == []
     assert trained == [0, 1, 2]
     record = read_record(repository / "figures" / NAME)
@@ -67,10 +67,9 @@ def test_everything_is_published_and_nothing_is_trained_twice(repository, traine
     assert (repository / "figures" / NAME / "hardest.png").is_file()  # an old record gets new pictures
 
 
-def test_predictions_of_several_unets_are_not_drawn_without_their_weights(repository, monkeypatch):
-    monkeypatch.setitem(SEEDS, "unet", 1)
-    publish("tiny", [NAME])
+def test_predictions_of_several_unets_are_not_drawn_without_their_weights(repository):
     figures = repository / "figures"
+    training.train_or_load(NAME, "tiny", out=figures)
     (figures / "unets_side_by_side.png").write_bytes(b"as it was")
     (figures / NAME / "weights.safetensors").unlink()
     (figures / "unets_by_class.png").unlink()
@@ -81,6 +80,7 @@ def test_predictions_of_several_unets_are_not_drawn_without_their_weights(reposi
 
 def test_records_of_two_presets_are_published_side_by_side(repository, monkeypatch):
     monkeypatch.setitem(SEEDS, "unet", 1)
+    monkeypatch.setattr(publishing, "render", lambda name: True)
     for preset in ("quick", "tiny", "full"):
         publish(preset, [NAME])
     figures = repository / "figures"
@@ -130,23 +130,15 @@ def test_synthetic_data_are_not_published_for_want_of_real_ones(repository, trai
     assert not (repository / "figures").exists()
 
 
-def test_the_results_are_written_between_their_marks_only(repository):
-    text = (repository / "README.md").read_text()
-    assert write_results(f"before\n{text}after\n").startswith("before\n<!-- results unet")
-    assert "old" not in write_results(text)
-    with refused("no marks"):
-        write_results("no marks here")
-
-
 def test_an_unknown_experiment_is_refused(repository):
     with pytest.raises(InputError, match="unknown experiment 'unet'"):
         publish("tiny", ["unet"])
 
 
-@pytest.mark.parametrize(("asked", "again"), [(1, []), (2, []), (3, [0, 1, 2])])
-def test_a_record_of_more_seeds_serves(small, trained, tmp_path, asked, again):
+def test_a_record_of_more_seeds_serves(small, trained, tmp_path):
     training.train_or_load(NAME, "tiny", seeds=2, out=tmp_path)
-    trained.clear()
-    record = training.train_or_load(NAME, "tiny", seeds=asked, out=tmp_path)
-    assert trained == again
-    assert len(record.metrics["seeds"]) == max(asked, 2)
+    for asked, again in ((1, []), (2, []), (3, [0, 1, 2])):
+        trained.clear()
+        record = training.train_or_load(NAME, "tiny", seeds=asked, out=tmp_path)
+        assert trained == again
+        assert len(record.metrics["seeds"]) == max(asked, 2)

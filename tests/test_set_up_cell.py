@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "notebooks" / "01_unet_maxpool_transpose_bce.ipynb"
 SOURCE = next(cell.source for cell in nbformat.read(NOTEBOOK, 4).cells if cell.cell_type == "code")
 KEPT = ("torch", "torchvision", "numpy")
-PLATFORM = (*KEPT, "matplotlib", "ipywidgets", "ipykernel", "pip")
+PLATFORM = (*KEPT, "matplotlib", "ipywidgets", "ipykernel", "pyarrow", "pip")
 REGISTRY = (
     "lightning",
     "torchmetrics",
@@ -36,7 +36,6 @@ REGISTRY = (
     "platformdirs",
     "pydantic",
     "huggingface_hub",
-    "pyarrow",
     "typer",
 )
 REGISTRY += ("anywidget", "filelock")
@@ -201,26 +200,18 @@ def test_on_kaggle_without_a_network_wheels_and_data_are_found_among_the_inputs(
     np.savez(inputs / "mnist" / "mnist.npz", **digits, **labels)
     python = machine(*PLATFORM)
 
-    said, where = run_cell(python, working, SOURCE.replace("/kaggle/input", str(inputs)))
-
-    assert said == ""
-    assert where.is_relative_to(tmp_path / "machine")
-    opened = subprocess.run(
-        [
-            python,
-            "-c",
-            "import pathlib\n"
-            "from s18_utils.data import sources\n"
-            "from s18_utils.data.dataset import open_data\n"
-            f"sources.KAGGLE_INPUT = pathlib.Path({str(inputs)!r})\n"
-            "print(open_data('mnist').source)",
-        ],
-        env=no_network(S18_DATA=str(working)),
-        capture_output=True,
-        text=True,
-        check=True,
+    cell = SOURCE.replace("/kaggle/input", str(inputs)) + (
+        "\nprint('installed')\n"
+        "from s18_utils.data import sources\n"
+        "from s18_utils.data.dataset import open_data\n"
+        f"sources.KAGGLE_INPUT = Path({str(inputs)!r})\n"
+        "print(open_data('mnist').source)"
     )
-    assert opened.stdout.splitlines()[-1] == "kaggle"
+    said, where = run_cell(python, working, cell, S18_DATA=str(working))
+
+    assert where.is_relative_to(tmp_path / "machine")
+    assert said.startswith("installed\n")
+    assert said.splitlines()[-1] == "kaggle"
 
 
 def test_without_a_release_the_newest_is_installed(machine, repository, registry, tmp_path):
@@ -228,26 +219,32 @@ def test_without_a_release_the_newest_is_installed(machine, repository, registry
     subprocess.run(["git", "-C", untagged, "tag", "--delete", "v0.1.0"], check=True, capture_output=True)
     (tmp_path / "content").mkdir()
     address = {"S18_REPOSITORY": f"file://{untagged}", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(registry)}
-    said, where = run_cell(machine(*PLATFORM), tmp_path / "content", **address)
+    said, where = run_cell(machine(*PLATFORM, *REGISTRY), tmp_path / "content", **address)
     assert where.is_relative_to(tmp_path / "machine")
 
 
-def test_a_clone_among_kaggles_inputs_is_used_as_it_is(machine, repository, tmp_path):
-    clone = shutil.copytree(repository, tmp_path / "input" / "datasets" / "s18")
-    cell = SOURCE.replace("/kaggle/input", str(tmp_path / "input"))
-    said, where = run_cell(machine(*PLATFORM, *REGISTRY), tmp_path, cell)
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A folder with as much of the repository as the cell looks for."""
+    package = tmp_path / "input" / "datasets" / "s18" / "s18_utils"
+    package.mkdir(parents=True)
+    for name in ("__init__", "training"):
+        (package / f"{name}.py").touch()
+    return package.parent
+
+
+def test_a_clone_among_kaggles_inputs_is_used_as_it_is(machine, clone, tmp_path):
+    said, where = run_cell(machine(*KEPT), tmp_path, SOURCE.replace("/kaggle/input", str(tmp_path / "input")))
     assert where == clone / "s18_utils" / "__init__.py"
 
 
-@pytest.mark.parametrize("folder", [".", "notebooks"])
-def test_a_checkout_around_the_notebook_is_used_as_it_is(machine, repository, tmp_path, folder):
-    checkout = shutil.copytree(repository, tmp_path / "checkout")
-    (checkout / "notebooks").mkdir()
-    said, where = run_cell(machine(*PLATFORM, *REGISTRY), checkout / folder)
-    assert where == checkout / "s18_utils" / "__init__.py"
+def test_a_checkout_around_the_notebook_is_used_as_it_is(machine, clone):
+    (clone / "notebooks").mkdir()
+    said, where = run_cell(machine(*KEPT), clone / "notebooks")
+    assert where == clone / "s18_utils" / "__init__.py"
 
 
-def test_where_it_can_be_imported_nothing_happens(machine, repository, tmp_path):
-    said, where = run_cell(machine(*PLATFORM, *REGISTRY), tmp_path, PYTHONPATH=str(repository))
+def test_where_it_can_be_imported_nothing_happens(machine, clone, tmp_path):
+    said, where = run_cell(machine(*KEPT), tmp_path, PYTHONPATH=str(clone))
     assert said == ""
-    assert where == repository / "s18_utils" / "__init__.py"
+    assert where == clone / "s18_utils" / "__init__.py"

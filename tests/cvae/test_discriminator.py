@@ -49,10 +49,10 @@ def test_a_frozen_network_shows_its_maps_one_depth_after_another(net, settings, 
 
 def test_it_learns_what_is_real_and_of_which_label():
     torch.manual_seed(0)
-    labels = torch.arange(10).repeat(8)
-    images = bands(labels, 0.5 + 0.5 * torch.rand(80))
+    labels = torch.arange(10).repeat(4)
+    images = bands(labels, 0.5 + 0.5 * torch.rand(40))
     flat = images.flatten(2).mean(2)[..., None, None].expand_as(images)  # as bright, without the band
-    discriminator = Discriminator([(1, 28)], 16, 10)
+    discriminator = Discriminator([(1, 28)], 8, 10)
     optimiser = torch.optim.Adam(discriminator.parameters(), 5e-3, betas=(0.5, 0.99))
     for _ in range(150):
         wrong = (labels + torch.randint(1, 10, labels.shape)) % 10

@@ -6,7 +6,6 @@ from itertools import product
 import pytest
 from unet_stand_ins import StandInRecord, read_title, sample_scores
 
-from s18_utils import training
 from s18_utils.errors import InputError
 from s18_utils.report import values
 from s18_utils.report.intervals import format_interval
@@ -148,7 +147,6 @@ def test_the_table_and_the_figure_show_the_same():
 
 
 def test_combinations_are_found_among_what_is_published(tmp_path, small, monkeypatch):
-    monkeypatch.setattr(training, "draw_record", lambda *arguments: {})  # takes longer than the training
     assert find_combinations(tmp_path) == []
     train_or_load("unet-maxpool-transpose-bce", "tiny", out=tmp_path)
     for changes in ({"up": "bilinear"}, {"up": "bilinear", "width": 6}, {"loss": "dice"}):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import refused
 from torch import Tensor
 
 from s18_utils.errors import InputError
@@ -31,6 +32,22 @@ def random_case(seed: int, count: int = 4, scale: float = 3.0) -> tuple[Tensor, 
 
 ALL = pytest.mark.parametrize("loss", [DiceLoss(), DiceLoss(True), CrossEntropyLoss()], ids=["dice", "pooled", "ce"])
 BOTH = pytest.mark.parametrize("pooled", [False, True])
+
+
+@pytest.mark.parametrize(
+    ("loss", "value", "parts"),
+    [
+        (DiceLoss(), 3, ("must lie in 0–2, not 1–3", "subtract 1")),
+        (CrossEntropyLoss(), 3, ("must lie in 0–2, not 1–3", "subtract 1")),
+        (DiceLoss(), -1, ("must lie in 0–2, not -1–1",)),
+        (CrossEntropyLoss(), 255, ("must lie in 0–2, not 1–255",)),
+    ],
+)
+def test_a_mask_value_that_is_no_class_is_refused(loss, value, parts):
+    target = torch.ones(2, 16, 16, dtype=torch.long)
+    target[1, 3, 4] = value
+    with refused(*parts):
+        loss(torch.zeros(2, 3, 16, 16), target)
 
 
 @BOTH
