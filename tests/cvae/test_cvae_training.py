@@ -22,33 +22,28 @@ NETWORKS = ["classifier-mnist", "judge-mnist", "second-judge-mnist"]
 FIGURES = ["all_labels", "composite", "curves", "matrix", "quiz", "reconstructions", "samples", "variety"]
 
 
-@pytest.fixture(scope="module")
-def trained(trained_cvae) -> Path:
-    return trained_cvae
-
-
 @pytest.fixture
-def copied(trained, tmp_path) -> Path:
+def copied(trained_cvae, tmp_path) -> Path:
     """A copy of those records, to spoil."""
-    return shutil.copytree(trained, tmp_path / "copied")
+    return shutil.copytree(trained_cvae, tmp_path / "copied")
 
 
 @pytest.fixture
-def networks(trained) -> dict[str, Record]:
-    return {name: read_record(trained / name) for name in NETWORKS}
+def networks(trained_cvae) -> dict[str, Record]:
+    return {name: read_record(trained_cvae / name) for name in NETWORKS}
 
 
-def test_networks_are_trained_first_and_everything_is_kept(trained):
-    assert sorted(path.name for path in trained.iterdir()) == sorted([*NETWORKS, NAME])  # and nothing half-done
-    record = read_record(trained / NAME)
+def test_networks_are_trained_first_and_everything_is_kept(trained_cvae):
+    assert sorted(path.name for path in trained_cvae.iterdir()) == sorted([*NETWORKS, NAME])  # and nothing half-done
+    record = read_record(trained_cvae / NAME)
     assert set(FIGURES) <= {path.stem for path in record.folder.glob("*.png")}
     files = {"config.json", "examples.safetensors", "history.csv", "metrics.json", "weights.safetensors"}
     assert {path.name for path in record.folder.iterdir() if path.suffix != ".png"} == files
-    assert len({tuple(read_record(trained / name).metrics["seeds"]) for name in NETWORKS}) == 3
+    assert len({tuple(read_record(trained_cvae / name).metrics["seeds"]) for name in NETWORKS}) == 3
 
 
-def test_the_record_holds_what_was_promised(trained, networks):
-    record = read_record(trained / NAME)
+def test_the_record_holds_what_was_promised(trained_cvae, networks):
+    record = read_record(trained_cvae / NAME)
     test = record.test
     assert (record.experiment, record.preset, record.metrics["epochs"]) == (NAME, "tiny", 2)
     assert (record.data["name"], record.data["source"], record.data["test"]) == ("mnist", "synthetic", 500)
@@ -69,8 +64,8 @@ def test_the_record_holds_what_was_promised(trained, networks):
     assert test["variety"]["real"]["coverage"] > test["variety"]["template"]["coverage"]
 
 
-def test_it_learns_to_draw_what_is_asked(trained):
-    record = read_record(trained / NAME)
+def test_it_learns_to_draw_what_is_asked(trained_cvae):
+    record = read_record(trained_cvae / NAME)
     test = record.test
     assert min(test["classifier_accuracy"], *(each["accuracy"] for each in test["judges"].values())) > 0.9
     assert test["judges"]["judge"]["swap_agreement"] > 0.6  # by chance: 0.1
@@ -81,29 +76,29 @@ def test_it_learns_to_draw_what_is_asked(trained):
     assert all(math.isfinite(value) for row in record.history for value in row.values())
 
 
-def test_everything_is_loaded_the_second_time(trained, monkeypatch, capsys):
+def test_everything_is_loaded_the_second_time(trained_cvae, monkeypatch, capsys):
     monkeypatch.setattr(training, "train_seed", None)  # nothing is to be trained
-    before = listing(trained)
-    record = train_or_load(NAME, "tiny", out=trained)
+    before = listing(trained_cvae)
+    record = train_or_load(NAME, "tiny", out=trained_cvae)
     said = capsys.readouterr().out
     assert f"Loaded the record of {NAME}" in said
     assert "epoch 1/" not in said
-    assert record.metrics == read_record(trained / NAME).metrics
-    assert listing(trained) == before
+    assert record.metrics == read_record(trained_cvae / NAME).metrics
+    assert listing(trained_cvae) == before
     for name in NETWORKS:
-        assert train_or_load(name, "tiny", out=trained).experiment == name
+        assert train_or_load(name, "tiny", out=trained_cvae).experiment == name
 
 
-def test_a_record_gives_its_networks_back(trained, networks):
-    module = read_record(trained / NAME).model()
+def test_a_record_gives_its_networks_back(trained_cvae, networks):
+    module = read_record(trained_cvae / NAME).model()
     assert equal(module.frozen.state_dict(), networks[NETWORKS[0]].model().net.state_dict())
     assert not any(parameter.requires_grad for parameter in module.frozen.parameters())
     for judge, name in zip(module.judges, NETWORKS[1:], strict=True):
         assert equal(judge.state_dict(), networks[name].model().net.state_dict())
 
 
-def test_a_record_scores_again_as_it_did(trained):
-    record = read_record(trained / NAME)
+def test_a_record_scores_again_as_it_did(trained_cvae):
+    record = read_record(trained_cvae / NAME)
     scores = training.score_record(record, training.build_data(NAME, "tiny"))
     assert scores["swap_matrix"] == record.test["swap_matrix"]
     assert scores["mse"] == pytest.approx(record.test["mse"], rel=1e-4)
@@ -116,8 +111,8 @@ def test_a_record_is_not_scored_by_one_judge_alone(copied):
         training.score_record(read_record(copied / NAME), training.build_data(NAME, "tiny"))
 
 
-def test_a_trade_off_of_other_settings_is_made_anew(trained, tmp_path, tiny_cvae, monkeypatch):
-    shutil.copytree(trained, tmp_path / "tiny")
+def test_a_trade_off_of_other_settings_is_made_anew(trained_cvae, tmp_path, tiny_cvae, monkeypatch):
+    shutil.copytree(trained_cvae, tmp_path / "tiny")
     monkeypatch.setenv("S18_RUNS", str(tmp_path))
     for name, value in {"label_weights": (0.0, 20.0), "seeds": 2, "limit": 256, "epochs": 1}.items():
         monkeypatch.setitem(EXPERIMENTS[NAME].tradeoff, name, value)

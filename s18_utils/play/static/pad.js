@@ -1,5 +1,5 @@
 // A pad to draw a digit on, with a mouse, a pen or a finger, and the digit as MNIST would have it.
-import { makeFilter, readPicture } from "./pictures.js";
+import { drawPhoto, makeFilter, readPicture } from "./pictures.js";
 import { followPointer, make, makeButton, makeFileButton, takeDrops } from "./tiles.js";
 
 const DIGIT = 28;
@@ -122,8 +122,8 @@ export class Pad {
       const bitmap = await readPicture(file), scale = PAD / Math.max(bitmap.width, bitmap.height);
       const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
       const context = new OffscreenCanvas(width, height).getContext("2d");
-      Object.assign(context, { fillStyle: "white", imageSmoothingQuality: "high" }).fillRect(0, 0, width, height);
-      context.drawImage(bitmap, 0, 0, width, height);
+      context.imageSmoothingQuality = "high";
+      drawPhoto(context, bitmap, width, height);
       bitmap.close();
       this.clear();
       this.picture = context.getImageData(0, 0, width, height);

@@ -1,5 +1,5 @@
 // A photograph and what networks see in it: masks as outlines and tint over it, side by side, and how sure each one is.
-import { readPicture, squeezePicture } from "./pictures.js";
+import { drawPhoto, readPicture, squeezePicture } from "./pictures.js";
 import { askKernel, make, makeButton, makeFileButton, makeLatest, makeStrip, takeDrops, toFloats } from "./tiles.js";
 
 const LEAST = 200; // pixels: a notebook may lay out its cells later
@@ -66,13 +66,6 @@ const toParts = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at +
 
 function blend(data, at, colour, opacity) {
   for (let part = 0; part < 3; part++) data[at + part] += opacity * (colour[part] - data[at + part]);
-}
-
-/** Draws a photograph; what is transparent is white, as the networks see it. */
-function drawPhoto(context, photo, width, height) {
-  context.fillStyle = "white";
-  context.fillRect(0, 0, width, height);
-  context.drawImage(photo, 0, 0, width, height);
 }
 
 /** The photograph with the mask over it, as a canvas of that size. */

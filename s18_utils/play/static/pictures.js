@@ -84,6 +84,13 @@ export async function readPicture(file) {
   }
 }
 
+/** Draws a photograph; what is transparent is white, as the networks see it. */
+export function drawPhoto(context, photo, width, height) {
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(photo, 0, 0, width, height);
+}
+
 const PRECISION = 2 ** 22; // of Pillow's weights
 
 /** A row's or column's filter: for each wanted pixel where its triangle begins, and its weights. */
