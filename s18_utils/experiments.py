@@ -127,7 +127,6 @@ OBJECT_READER = READER | dict(
 
 # Short trainings that differ in the weight of the label loss, for both conditional VAEs.
 TRADEOFF = dict(
-    label_weights=(0.0, 10.0, 30.0, 100.0, 300.0),
     seeds=1,
     limit=by_preset(tiny=1024, quick=20_000, full=20_000),
     epochs=by_preset(tiny=2, quick=2, full=3),
@@ -217,7 +216,7 @@ CVAE_MNIST = Experiment(
             learning_rate=by_preset(tiny=0.05, quick=0.1, full=0.1),
         ),
     ),
-    tradeoff=TRADEOFF | dict(seeds=by_preset(tiny=1, quick=3, full=3)),
+    tradeoff=TRADEOFF | dict(label_weights=(0.0, 30.0, 100.0, 300.0, 900.0), seeds=by_preset(tiny=1, quick=3, full=3)),
 )
 
 CVAE_CIFAR10 = Experiment(
@@ -304,7 +303,7 @@ CVAE_CIFAR10 = Experiment(
             epochs=by_preset(tiny=8, quick=8, full=14),
         ),
     ),
-    tradeoff=TRADEOFF,
+    tradeoff=TRADEOFF | dict(label_weights=(0.0, 15.0, 50.0, 150.0, 500.0)),
 )
 
 EXPERIMENTS = {
