@@ -18,6 +18,7 @@ from s18_utils.unet.overlay import BACKGROUND
 VARIED = "unet-strided-upsample-dice"
 VARIANTS = {
     "without skip connections": {"skip": False},
+    "with augmentation": {"rotate": 6.0, "zoom": 0.15, "shift": 0.06, "colour": 0.15},
     "pretrained encoder, EfficientNet-Lite0": {"encoder": "efficientnet-lite0", "learning_rate": 1e-3},
 }
 FOLDER = "unet-references"
