@@ -385,6 +385,19 @@ def test_weights_at_full_that_come_along_make_full_the_preset(monkeypatch, tmp_p
 
 
 @pytest.mark.parametrize(
+    "options",
+    [{}, {"name": "mine"}, {"retrain": True}, {"seeds": 2}, {"out": "here"}, {"source": "local"}, {"width": 8}],
+)
+def test_only_what_need_not_be_trained_has_the_preset_of_a_published_record(monkeypatch, options):
+    def stop(experiment: str | None = None) -> str:
+        raise InputError(f"asked for {experiment}")
+
+    monkeypatch.setattr(training, "default_preset", stop)
+    with pytest.raises(InputError, match=f"asked for {None if options else NAME}"):
+        train_or_load(NAME, **options)
+
+
+@pytest.mark.parametrize(
     ("name", "folder", "parts"),
     [
         (NAME, "classes", ("has labels", "learns from masks", "images/ and masks/")),

@@ -146,9 +146,7 @@ def test_in_a_notebook_one_picture_is_redrawn(monkeypatch):
     shown = []
     handle = SimpleNamespace(update=lambda content, **about: shown.append(("updated", content, about)))
     monkeypatch.setattr(progress, "in_notebook", lambda: True)
-    monkeypatch.setattr(
-        "IPython.display.display", lambda content, **about: shown.append(("new", content, about)) or handle
-    )
+    monkeypatch.setattr(progress, "display", lambda content, **about: shown.append(("new", content, about)) or handle)
     filmstrip = watch(epochs=2, steps=4)
     for epoch in (0, 1):
         filmstrip.on_train_epoch_end(SimpleNamespace(current_epoch=epoch, global_step=2), torch.nn.Dropout())

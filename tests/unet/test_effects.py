@@ -137,8 +137,8 @@ def test_the_table_and_the_figure_show_the_same():
     assert table.rows[2][1] == "+0.0200 (+0.0200 to +0.0200) *"
     # .001 · seed either way: effects 0, .002 and .004, so .002 ± 4.3027 · .002 / √3.
     assert table.rows[0][1] == "+0.0020 (-0.0030 to +0.0070)"
-    figure = draw_effects(records, ["mean_iou", "iou pet"])
-    assert [axis.get_title() for axis in figure.axes] == ["mean IoU", "IoU pet"]
+    figure = draw_effects(records)
+    assert [axis.get_title() for axis in figure.axes] == ["mean IoU", "IoU pet", "IoU border"]
     places = [float(bar.lines[0].get_xdata()[0]) for bar in figure.axes[0].containers]
     assert places == pytest.approx([0.002, 0, 0.02, 0, 0, 0, 0], abs=1e-9)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -147,12 +147,13 @@ def test_the_table_and_the_figure_show_the_same():
 
 
 def test_combinations_are_found_among_what_is_published(tmp_path, small, monkeypatch):
-    assert find_combinations(tmp_path) == []
+    monkeypatch.setattr("s18_utils.records.PUBLISHED", tmp_path)
+    assert find_combinations() == []
     train_or_load("unet-maxpool-transpose-bce", "tiny", out=tmp_path)
     for changes in ({"up": "bilinear"}, {"up": "bilinear", "width": 6}, {"loss": "dice"}):
         train_or_load("unet-maxpool-transpose-bce", "tiny", out=tmp_path / "unet-effects", **changes)
     train_or_load("unet-strided-transpose-bce", "tiny", out=tmp_path / "tiny")
-    found = find_combinations(tmp_path)
+    found = find_combinations()
     cells = {(record.settings.down, record.settings.up, record.settings.loss) for record in found}
     assert cells == {
         *(("maxpool", "transpose", "ce"), ("maxpool", "bilinear", "ce")),
