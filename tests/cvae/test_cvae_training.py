@@ -204,18 +204,3 @@ def test_an_interrupted_network_stops_the_experiment_and_goes_on_next_time(copie
     assert not judge.metrics["interrupted"]
     assert [row["epoch"] for row in judge.history] == [1, 2, 3, 4]
     assert sorted(path.name for path in copied.iterdir() if path.name.startswith(".")) == []
-
-
-def test_the_cifar_experiment_runs_from_end_to_end(tmp_path, monkeypatch):
-    drawn, draw = [], training.draw_record
-    # Drawn, but not written, which takes longer than the training.
-    monkeypatch.setattr(training, "draw_record", lambda *arguments: drawn.append(draw(*arguments)) or {})
-    block = EXPERIMENTS["cvae-cifar10"].block
-    monkeypatch.setitem(block, "epochs", 1)
-    for role, epochs in (("classifier", 3), ("judge", 6), ("second_judge", 6)):
-        monkeypatch.setitem(block, role, block[role] | {"epochs": epochs})
-    record = train_or_load("cvae-cifar10", "tiny", out=tmp_path)
-    assert record.test["survives"].keys() == {"colour_layout"}
-    assert sorted(set(drawn[-1]) & set(FIGURES)) == FIGURES
-    images, labels = torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 2])
-    assert record.model().swap(images, labels, torch.tensor([9, 9, 9])).shape == (3, 3, 32, 32)
