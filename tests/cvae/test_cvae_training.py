@@ -123,13 +123,15 @@ def test_a_trade_off_of_other_settings_is_made_anew(trained_cvae, tmp_path, tiny
     first = measure()
     assert [(record.settings.label_weight, record.settings.epochs) for record in first] == [(0.0, 1), (20.0, 1)]
     assert [len(record.metrics["seeds"]) for record in first] == [2, 2]
+    monkeypatch.setattr(training, "train_seed", None)  # nothing is to be trained
     assert [record.metrics for record in measure()] == [record.metrics for record in first]
     monkeypatch.setitem(EXPERIMENTS[NAME].block, "latent_noise", 0.2)
-    assert [record.settings.latent_noise for record in measure()] == [0.2, 0.2]
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):  # but now it would be
+        measure()
+    assert not first[0].folder.exists()
 
 
-@pytest.mark.parametrize("judge", NETWORKS[1:])
-@pytest.mark.parametrize("retrain", [False, True])
+@pytest.mark.parametrize(("judge", "retrain"), [(NETWORKS[1], False), (NETWORKS[2], True)])
 def test_a_judge_no_better_than_chance_is_refused_and_nothing_is_written(copied, retrain, judge):
     spoil_judge(copied / judge, 0.11)
     if not retrain:
@@ -137,29 +139,13 @@ def test_a_judge_no_better_than_chance_is_refused_and_nothing_is_written(copied,
     before = listing(copied)
     with refused("judge reads 11.0% of 500 test images", "no better than chance"):
         train_or_load(NAME, "tiny", out=copied, retrain=retrain)
-    assert {name: before[name] for name in before} == {name: listing(copied)[name] for name in before}
+    assert listing(copied) == before
 
 
 def spoil_judge(folder: Path, accuracy: float) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     metrics["test"]["accuracy"] = accuracy
     (folder / "metrics.json").write_text(json.dumps(metrics))
-
-
-@pytest.mark.parametrize("change", [{"latent": 12}, {"encoder_widths": [16, 32]}, {"decoder_widths": [16, 16, 24]}])
-def test_a_record_of_another_architecture_is_refused(copied, change):
-    file = copied / NAME / "config.json"
-    config = json.loads(file.read_text())
-    config["settings"] |= change
-    file.write_text(json.dumps(config))
-    with refused("do not fit its config.json", "delete the folder and train again"):
-        read_record(copied / NAME).model()
-
-
-def test_a_record_with_another_networks_weights_is_refused(copied):
-    shutil.copy(copied / NETWORKS[0] / "weights.safetensors", copied / NAME)
-    with refused("do not fit its config.json"):
-        read_record(copied / NAME).model()
 
 
 @pytest.fixture
