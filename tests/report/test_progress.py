@@ -17,7 +17,7 @@ from s18_utils.unet.module import UNetModule
 NAME = "unet-maxpool-transpose-bce"
 
 
-@pytest.mark.parametrize(("bad", "value"), [(1, math.nan), (2, math.inf), (3, math.nan)])
+@pytest.mark.parametrize(("bad", "value"), [(2, math.nan), (3, math.inf)])
 @pytest.mark.usefixtures("small", "cpu")
 def test_on_a_cpu_no_step_follows_one_without_a_finite_loss(tmp_path, monkeypatch, bad, value):
     start, steps = UNetModule.training_step, []

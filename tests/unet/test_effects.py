@@ -4,12 +4,15 @@ import dataclasses
 from itertools import product
 
 import pytest
+from conftest import sample_history, sample_metrics
 from unet_stand_ins import StandInRecord, read_title, sample_scores
 
 from s18_utils.errors import InputError
+from s18_utils.experiments import build_settings, get_experiment
+from s18_utils.records import Record
 from s18_utils.report import values
 from s18_utils.report.intervals import format_interval
-from s18_utils.training import train_or_load
+from s18_utils.runs import folder_name, write_record
 from s18_utils.unet.effects import FACTORS, draw_effects, estimate_effects, find_combinations, tabulate_effects
 
 SEEDS = (0, 1, 2)
@@ -146,13 +149,22 @@ def test_the_table_and_the_figure_show_the_same():
     assert "over 3 seeds: estimate and 95 % interval, synthetic data" in read_title(figure)
 
 
+def keep(folder, name="unet-maxpool-transpose-bce", **changes) -> None:
+    """Writes a made-up record."""
+    spec = get_experiment(name)
+    settings = build_settings(spec, "tiny", changes).model_dump(mode="json")
+    config = {"family": "unet", "changes": changes, "settings": settings}
+    folder = folder / folder_name(spec, changes, None)
+    write_record(Record(folder, sample_metrics(experiment=name), sample_history(), config=config), {}, {})
+
+
 def test_combinations_are_found_among_what_is_published(tmp_path, small, monkeypatch):
     monkeypatch.setattr("s18_utils.records.PUBLISHED", tmp_path)
     assert find_combinations() == []
-    train_or_load("unet-maxpool-transpose-bce", "tiny", out=tmp_path)
+    keep(tmp_path)
     for changes in ({"up": "bilinear"}, {"up": "bilinear", "width": 6}, {"loss": "dice"}):
-        train_or_load("unet-maxpool-transpose-bce", "tiny", out=tmp_path / "unet-effects", **changes)
-    train_or_load("unet-strided-transpose-bce", "tiny", out=tmp_path / "tiny")
+        keep(tmp_path / "unet-effects", **changes)
+    keep(tmp_path / "tiny", "unet-strided-transpose-bce")
     found = find_combinations()
     cells = {(record.settings.down, record.settings.up, record.settings.loss) for record in found}
     assert cells == {
