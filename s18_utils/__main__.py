@@ -21,7 +21,8 @@ app = typer.Typer(
     help="Four UNets and two conditional VAEs, one command each.",
 )
 
-ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name from `list`, or a variant's folder.")]
+ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name from `list`.")]
+RecordName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name from `list`, or a variant's folder.")]
 PresetName = Annotated[str | None, typer.Option(help="tiny, quick or full; by default what suits the device.")]
 SourceName = Annotated[str | None, typer.Option(help="auto, local, kaggle, huggingface, torchvision or synthetic.")]
 OutFolder = Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")]
@@ -104,7 +105,7 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
 
 @app.command()
 def evaluate(
-    experiment: ExperimentName, preset: PresetName = None, source: SourceName = None, out: OutFolder = None
+    experiment: RecordName, preset: PresetName = None, source: SourceName = None, out: OutFolder = None
 ) -> None:
     """Scores the trained model of a record on the test split again."""
     training = load("training")
@@ -145,7 +146,7 @@ def predict(
 
 @app.command()
 def swap(
-    experiment: ExperimentName,
+    experiment: RecordName,
     preset: PresetName = None,
     out: OutFolder = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the mismatched labels.")] = 0,
@@ -180,7 +181,7 @@ def tradeoff(
 
 @app.command()
 def export(
-    experiment: ExperimentName,
+    experiment: RecordName,
     onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX, the one format there is.")] = True,
     preset: PresetName = None,
     records: Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")] = None,

@@ -17,25 +17,27 @@ import s18_utils.unet.references
 from s18_utils import notebooks, records, training
 from s18_utils.data.dataset import READERS
 from s18_utils.data.sources import locate_data
-from s18_utils.errors import InputError, check_choice, write_text
+from s18_utils.errors import InputError, check_choice, replacing, write_text
 from s18_utils.experiments import EXPERIMENTS, NETWORKS, build_settings, get_experiment, network_name
 from s18_utils.records import Record, find_published
 from s18_utils.report.progress import display_message
 from s18_utils.report.readme import write_results
 from s18_utils.report.values import fill_values, look_up_value
-from s18_utils.runs import save_figures
+from s18_utils.runs import discard_folder, save_figures
+from s18_utils.settings import at_preset, by_preset
 from s18_utils.site.sources import require_notebooks
 
 LARGEST = 30_000_000  # bytes of weights that the repository still keeps itself
-SEEDS = {"unet": 3, "cvae": 1, "classifier": 1}
+# Trainings of each family. At `full` one of a UNet takes two hours on a CPU.
+SEEDS = {"unet": by_preset(tiny=3, quick=3, full=1), "cvae": 1, "classifier": 1}
 
 
 def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
     """Trains what has no record of this preset in `figures/` yet, then writes all that is drawn from the records.
 
     Every step can be repeated: a record of the same settings and data is kept, and an interrupted training goes on
-    from its last epoch. UNets are trained with three seeds. A notebook is executed on the published records and
-    written in place if it runs to its end.
+    from its last epoch. UNets are trained with three seeds, at `full` with one. A notebook is executed on the published
+    records and written in place if it runs to its end.
 
     Args:
         preset: `tiny`, `quick` or `full`.
@@ -86,19 +88,18 @@ def check_data(name: str, preset: str) -> None:
 
 
 def published_folder(name: str, preset: str) -> Path:
-    """Where an experiment's record, or a series of records, of a preset is published.
+    """Where an experiment's record of a preset, and what belongs to it, is published.
 
     `figures/` for the preset that was the first, `figures/<preset>/` for others.
     """
-    folder = records.PUBLISHED / name
-    kept = next((record for path in (folder, *folder.glob("*/")) if (record := records.read_record(path))), None)
+    kept = records.read_record(records.PUBLISHED / name)
     return records.PUBLISHED if kept is None or kept.preset == preset else records.PUBLISHED / preset
 
 
 def train_published(name: str, preset: str, folder: Path | None = None, **options: Any) -> Record:
     """The published record of an experiment, or in a `folder` of a variant of it, trained if there is none of this
     preset or one of fewer seeds."""
-    options = {"seeds": SEEDS[get_experiment(name).family]} | options
+    options = {"seeds": at_preset(SEEDS, preset)[get_experiment(name).family]} | options
     return training.train_whole(name, preset, out=folder or published_folder(name, preset), **options)
 
 
@@ -121,9 +122,11 @@ def release_weights(record: Record) -> None:
 
 
 def publish_tradeoff(name: str, preset: str) -> None:
-    """Measures the trade-off where there is none of these settings, and draws it."""
-    folder = published_folder(f"{name}-tradeoff", preset) / f"{name}-tradeoff"
+    """Measures the trade-off where there is none of these settings, and draws it; records of other weights go."""
+    folder = published_folder(name, preset) / f"{name}-tradeoff"
     measured = training.train_tradeoff(name, preset, folder)
+    for path in {*folder.glob("*/")} - {record.folder for record in measured}:
+        discard_folder(path)
     save_figures(folder, {"tradeoff": s18_utils.cvae.tradeoff.draw_tradeoff(measured)})
 
 
@@ -176,8 +179,7 @@ def render(name: str) -> bool:
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = fill_values(cell.source, look_up_value)
-        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            nbformat.write(notebook, Path(folder, file.name))
-            Path(folder, file.name).replace(file)
+        with replacing(file) as partial:
+            nbformat.write(notebook, partial)
     display_message(f"{name}: {'done' if good else 'failed'}", warning=not good)
     return good

@@ -394,7 +394,10 @@ def existing_record(name: str, preset: str | None = None, out: str | Path | None
     preset = preset or default_preset(name)
     record = find_record(name, preset, out)
     if record is None:
-        raise InputError(f"there is no record of {name} at {preset}: run `python -m s18_utils fit {name}` first")
+        experiment, _, variant = name.partition("+")
+        command = f"python -m s18_utils fit {experiment} --preset {preset}" + f" --out {out}" * bool(out)
+        settings = " with the settings of this variant" * bool(variant)
+        raise InputError(f"there is no record of {name} at {preset}: run `{command}`{settings} first")
     return record
 
 

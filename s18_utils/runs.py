@@ -73,7 +73,7 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
     Raises:
         InputError: a record of other settings or other real data is in the way, so that training would replace it.
     """
-    other = differing_settings(kept, config["settings"])
+    other = differing_settings(kept.config.get("settings", {}), config["settings"])
     if other and kept.folder == folder:
         what = ", ".join(f"{name}={before!r} instead of {after!r}" for name, before, after in other[:3])
         raise InputError(
@@ -100,9 +100,9 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
         return False
 
 
-def differing_settings(record: Record, settings: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """The settings in which a record differs from others, as JSON has them: name, the record's value, and the other."""
-    before, after = flatten(record.config.get("settings", {})), flatten(settings)
+def differing_settings(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """The settings, as JSON has them, that differ: name, and the value before and after."""
+    before, after = flatten(before), flatten(after)
     names = (before.keys() | after.keys()) - {"source"}  # the same bytes by another way are the same data
     values = [(name, before.get(name), after.get(name)) for name in sorted(names)]
     return [(name, old, new) for name, old, new in values if old != new]
@@ -113,8 +113,7 @@ def start_folder(partial: Path, config: dict) -> None:
     started = partial / "config.json"
     if started.is_file():
         before = records.read_json(started)
-        now, then = flatten(config["settings"]), flatten(before.get("settings", {}))
-        other = [name for name in now if name != "source" and then.get(name) != now[name]]
+        other = [name for name, *_ in differing_settings(before.get("settings", {}), config["settings"])]
         other += ["data"] if before.get("fingerprint") != config["fingerprint"] else []
         if other:
             raise InputError(

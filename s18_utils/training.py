@@ -90,7 +90,7 @@ def train_or_load(
         FloatingPointError: the loss became infinite or no number.
     """
     spec = get_experiment(experiment)
-    published = not (changes or retrain or seeds > 1 or out or source)  # else it is to be trained
+    published = not (changes or name or retrain or seeds > 1 or out or source)  # else it is to be trained
     preset = preset or default_preset(experiment if published else None)
     if seeds < 1:
         raise InputError(f"seeds is how many times to train, not {seeds}: use 1 or more")
@@ -213,7 +213,7 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
         own = changes | {"label_weight": weight}
         settings = build_settings(spec, preset, own).model_dump(mode="json")
         there = records.read_record(folder / folder_name(spec, own, name))
-        if there and differing_settings(there, settings):
+        if there and differing_settings(there.config.get("settings", {}), settings):
             discard_folder(there.folder)
         series.append(train_whole(experiment, preset, name=name, seeds=seeds, out=folder, **own))
     return series

@@ -90,24 +90,29 @@ def test_records_of_two_presets_are_published_side_by_side(repository, monkeypat
     assert [row.split(" | ")[1] for row in rows] == ["tiny", "quick", "full"]
 
 
-def test_trade_offs_of_two_presets_are_published_side_by_side(repository, monkeypatch):
+def test_trade_offs_are_published_beside_the_records_of_their_preset(repository, monkeypatch):
     measured = []
 
+    def write(folder: Path, preset: str) -> None:
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(sample_metrics(experiment="cvae-mnist", preset=preset)))
+        (folder / "history.csv").write_text("seed,epoch\n0,1\n")
+
     def train_tradeoff(name: str, preset: str, folder: Path) -> list:
-        folder.mkdir(parents=True, exist_ok=True)
-        return measured.append(folder) or []
+        measured.append(folder)
+        write(folder / f"{name}+label weight 30", preset)
+        return [read_record(folder / f"{name}+label weight 30")]
 
     monkeypatch.setattr(training, "train_tradeoff", train_tradeoff)
     monkeypatch.setattr("s18_utils.cvae.tradeoff.draw_tradeoff", lambda records: new_figure("")[0])
     figures, name = repository / "figures", "cvae-mnist-tradeoff"
-    record = figures / name / "cvae-mnist+label weight 0"
-    record.mkdir(parents=True)
-    (record / "metrics.json").write_text(json.dumps(sample_metrics(experiment="cvae-mnist", preset="quick")))
-    (record / "history.csv").write_text("seed,epoch\n0,1\n")
-    for preset in ("quick", "tiny", "full"):
+    write(figures / "cvae-mnist", "full")
+    write(figures / name / "cvae-mnist+label weight 20", "quick")  # of a list of weights that has changed since
+    for preset in ("full", "tiny"):
         publishing.publish_tradeoff("cvae-mnist", preset)
-    assert measured == [figures / name, figures / "tiny" / name, figures / "full" / name]
-    assert (figures / name / "tradeoff.png").is_file()
+    assert measured == [figures / name, figures / "tiny" / name]
+    for folder in measured:
+        assert sorted(path.name for path in folder.iterdir()) == ["cvae-mnist+label weight 30", "tradeoff.png"]
 
 
 def test_a_notebook_that_fails_is_named_and_left_as_it_was(repository, monkeypatch):

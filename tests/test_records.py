@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import platform
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from s18_utils import records, runs
 from s18_utils.errors import InputError
 from s18_utils.experiments import build_settings, get_experiment
-from s18_utils.fitting import PACKAGES, describe_surroundings, find_commit, summarise_seeds
+from s18_utils.fitting import describe_surroundings, find_commit, summarise_seeds
 from s18_utils.records import Record, build_module, existing_record, find_record, find_records, read_record, write_json
 from s18_utils.runs import write_record
 from s18_utils.unet.module import UNetModule
@@ -154,21 +155,17 @@ def remove(name):
 
 MISFIT = ("do not fit its config.json", "delete the folder and train again")
 NO_WEIGHTS = ("not finite or all zero", f"train {NAME} again")
-DAMAGED = {"metrics.json": b"[]", "config.json": b"not json", "history.csv": b"seed,epoch\n0,first\n"}
 FAULTS = {
     "other width": (change_settings(width=8), MISFIT),
-    "another up-sampling": (change_settings(up="bilinear"), MISFIT),
     "a weight missing": (drop_weight, MISFIT),
     "weights damaged": (flip_header, MISFIT),
     "one bit of a weight": (flip_weight, MISFIT),
-    "weights empty": (damage("weights.safetensors", b""), MISFIT),
     "weights of no number": (fill_weights(float("nan")), NO_WEIGHTS),
     "weights of zeros": (fill_weights(0.0), NO_WEIGHTS),
     "no weights": (remove("weights.safetensors"), (f"keeps no weights: train {NAME} first",)),
     "an older block": (drop("config.json", "skip", "zoom"), ("lack skip, zoom", "train again")),
     "a setting of no number": (change_settings(width="huge"), ("width can't be 'huge'",)),
     "an unknown setting": (change_settings(depth=5), ("hold an unknown depth",)),
-    "a setting out of range": (change_settings(width=0), ("width can't be 0",)),
     "older metrics": (drop("metrics.json", "seeds", "test"), ("no usable test, seeds", "train again")),
     "metrics of another kind": (
         change_json("metrics.json", seeds=3, test=[]),
@@ -184,8 +181,13 @@ FAULTS = {
     "no history": (remove("history.csv"), ("can't read", "history.csv", "train again")),
     **{
         f"{name}: {content}": (damage(name, content), ("can't read", name, "train again"))
-        for name, own in DAMAGED.items()
-        for content in (own, b"\xff\xfe\x00", b"{" if "json" in name else b"seed\n\xff")
+        for name, content in (
+            ("metrics.json", b"[]"),
+            ("metrics.json", b"\xff\xfe\x00"),
+            ("config.json", b"not json"),
+            ("history.csv", b"seed,epoch\n0,first\n"),
+            ("history.csv", b"seed\n\xff"),
+        )
     },
 }
 
@@ -308,8 +310,8 @@ def test_mean_and_spread_by_hand():
 def test_the_surroundings_name_versions_and_commit():
     around = describe_surroundings()
     assert around["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert set(around["versions"]) == {"python", *PACKAGES}
-    assert around["commit"]
+    assert around["versions"]["python"] == platform.python_version()
+    assert around["commit"] == find_commit()
 
 
 def test_without_git_the_version_stands_for_the_commit(monkeypatch):

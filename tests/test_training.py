@@ -22,11 +22,10 @@ from s18_utils.unet.module import UNetModule
 
 NAME = "unet-maxpool-transpose-bce"
 DICE = "unet-strided-upsample-dice"
-UNETS = [name for name, row in EXPERIMENTS.items() if row.family == "unet"]
 pytestmark = pytest.mark.usefixtures("small")
 
 
-@pytest.mark.parametrize("name", UNETS)
+@pytest.mark.parametrize("name", [NAME, DICE])
 def test_a_run_from_end_to_end(name, tmp_path, capsys, drawn):
     record = train_or_load(name, "tiny", out=tmp_path)
     assert names(tmp_path) == [name]  # nothing but the record
@@ -88,24 +87,17 @@ def test_a_record_is_loaded_instead_of_trained_again(trained, tmp_path, capsys):
     assert "Loaded" in capsys.readouterr().out
 
 
-def test_retrain_trains_again(trained, tmp_path):
-    train_or_load(NAME, "tiny", out=tmp_path)
-    train_or_load(NAME, "tiny", out=tmp_path, retrain=True)
-    assert trained == [0, 0]
-    assert names(tmp_path) == [NAME]
-
-
 def test_variants_are_kept_beside_the_first(trained, tmp_path):
     first = train_or_load(NAME, "tiny", out=tmp_path)
-    for name, value in {"epochs": 1, "width": 6, "size": 16, "limit": 20, "batch_size": 4}.items():
+    for name, value in {"epochs": 1, "size": 16}.items():
         variant = train_or_load(NAME, "tiny", out=tmp_path, **{name: value})
         assert variant.folder == tmp_path / f"{NAME}+{name}={value}"
         assert (variant.changes, first.changes) == ({name: value}, {})
         assert getattr(variant.settings, name) == value
         assert variant.label().endswith(f", {name}={value}")
         assert train_or_load(NAME, "tiny", out=tmp_path, **{name: value}).metrics == variant.metrics
-    assert trained == [0] * 6
-    assert len(names(tmp_path)) == 6
+    assert trained == [0] * 3
+    assert len(names(tmp_path)) == 3
 
 
 def test_a_change_to_what_it_is_anyway_is_no_variant_and_runs_are_kept_by_preset(trained, tmp_path):
@@ -217,12 +209,6 @@ def test_several_seeds_give_mean_and_spread(tmp_path, monkeypatch):
     assert without_seconds(record.history)[:2] == without_seconds(single.history)
 
 
-def test_a_loss_that_blows_up_by_itself_ends_the_run(small, tmp_path):
-    small(learning_rate=1e30, epochs=3)
-    with pytest.raises(FloatingPointError, match="train again with a learning rate below 1e\\+30"):
-        train_or_load(DICE, "tiny", out=tmp_path)
-
-
 def test_an_old_record_survives_a_run_that_fails(tmp_path, monkeypatch):
     train_or_load(NAME, "tiny", out=tmp_path)
     before = listing(tmp_path)
@@ -298,21 +284,6 @@ def test_it_learns_on_real_pets(small, tmp_path, real_data):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        ({"experiment": "unet"}, ("unknown experiment 'unet'", NAME, DICE)),
-        ({"preset": "huge"}, ("unknown preset 'huge'", "tiny, quick, full")),
-        ({"source": "web"}, ("unknown source 'web'", "choose one of auto, local, kaggle", "synthetic")),
-        ({"seeds": -2}, ("not -2", "use 1 or more")),
-    ],
-)
-def test_a_wrong_name_or_number_is_refused(tmp_path, arguments, parts):
-    with refused(*parts):
-        train_or_load(**{"experiment": NAME, "preset": "tiny", "out": tmp_path / "out", **arguments})
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
     ("change", "parts"),
     [
         ({"wdith": 8}, (f"{NAME} has no setting wdith", "its settings are data, source", "width", "colour")),
@@ -385,6 +356,19 @@ def test_weights_at_full_that_come_along_make_full_the_preset(monkeypatch, tmp_p
 
 
 @pytest.mark.parametrize(
+    "options",
+    [{}, {"name": "mine"}, {"retrain": True}, {"seeds": 2}, {"out": "here"}, {"source": "local"}, {"width": 8}],
+)
+def test_only_what_need_not_be_trained_has_the_preset_of_a_published_record(monkeypatch, options):
+    def stop(experiment: str | None = None) -> str:
+        raise InputError(f"asked for {experiment}")
+
+    monkeypatch.setattr(training, "default_preset", stop)
+    with pytest.raises(InputError, match=f"asked for {None if options else NAME}"):
+        train_or_load(NAME, **options)
+
+
+@pytest.mark.parametrize(
     ("name", "folder", "parts"),
     [
         (NAME, "classes", ("has labels", "learns from masks", "images/ and masks/")),
@@ -403,7 +387,7 @@ def test_data_of_the_other_kind_are_refused(tmp_path, name, folder, parts):
         train_or_load(name, "tiny", data=str(tmp_path / folder), size=32, out=tmp_path / "runs")
 
 
-@pytest.mark.parametrize("hardware", [{"devices": 0}, {"nodes": 0}, {"devices": -1}, {"strategy": "no such"}])
+@pytest.mark.parametrize("hardware", [{"devices": -1}, {"nodes": 0}, {"strategy": "no such"}])
 def test_hardware_that_can_not_be_is_refused(tmp_path, hardware):
     with refused("use 1 or more" if "strategy" not in hardware else "change devices, nodes or strategy"):
         train_or_load(NAME, "tiny", out=tmp_path, **hardware)
@@ -421,7 +405,6 @@ def test_every_experiment_can_be_built_at_every_preset(preset):
 
 
 def test_precision_is_one_that_the_device_has(monkeypatch):
-    assert devices.precision() in ("bf16-mixed", "16-mixed", "32-true")
     monkeypatch.setattr(devices, "device", lambda: torch.device("cpu"))
     for name in ("avx512_bf16", "amx_tile"):
         monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda: False, raising=False)

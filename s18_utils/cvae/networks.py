@@ -8,7 +8,7 @@ draws; a scale can silence it.
 
 Kingma & Welling 2014, arXiv:1312.6114; Sohn, Lee & Yan 2015, "Learning Structured Output Representation using Deep
 Conditional Generative Models". The shapes beside the lines are those of a 1×28×28 image at encoder widths (32, 64),
-decoder widths (96, 80, 40), 24 numbers of code, 16 of embedding and 8 label maps, as channels × height × width.
+decoder widths (96, 80, 40), 20 numbers of code, 16 of embedding and 8 label maps, as channels × height × width.
 
 Labels that are drawn under are numbers, int64 (N,), or mixtures, float (N, classes) with rows that add up to 1.
 """

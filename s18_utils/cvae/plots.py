@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from s18_utils.cvae.variety import find_variety
 from s18_utils.records import Record
 from s18_utils.report.style import BLUE, GREEN, GREY, ORANGE, VERMILION, new_figure, show_matrix, style_lines
-from s18_utils.report.table import Table
+from s18_utils.report.table import Table, format_number
 
 MODEL = {"swapped": ("o", BLUE), "true_label": ("D", BLUE)}  # markers and colours
 CONTROLS = {"real": ("*", GREEN), "template": ("X", VERMILION), "nearest": ("s", ORANGE)}
@@ -99,7 +99,7 @@ def list_variety(record: Record) -> Table:
     rows = []
     for painter, name in NAMES.items():
         scores = find_variety(record.test, painter)
-        rows.append([name, *("not scored" if value is None else f"{value:.3f}" for value in scores.values())])
+        rows.append([name, *map(format_number, scores.values())])
     return Table(["pictures", *scores], rows)
 
 

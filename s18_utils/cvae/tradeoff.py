@@ -10,9 +10,7 @@ from s18_utils.cvae.variety import find_variety
 from s18_utils.experiments import build_settings, get_experiment
 from s18_utils.records import Record
 from s18_utils.report.style import GREY, LINES, label_lines, new_figure, style_lines
-from s18_utils.report.table import Table
-
-NOT_SCORED = "not scored"
+from s18_utils.report.table import Table, format_number
 
 
 def pick_scores(test: dict) -> dict[str, float | None]:
@@ -41,7 +39,7 @@ def tradeoff_table(records: Sequence[Record], setting: str = "label_weight") -> 
     names = [name for name in scores[0] if any(line.get(name) is not None for line in scores)]
     rows = [
         [f"{getattr(record.settings, setting):g}", str(len(record.metrics["seeds"]))]
-        + [NOT_SCORED if line.get(name) is None else f"{line[name]:.4f}" for name in names]
+        + [format_number(line.get(name), decimals=4) for name in names]
         for record, line in zip(records, scores, strict=True)
     ]
     return Table([setting.replace("_", " "), "seeds", *names], rows)

@@ -8,14 +8,13 @@ from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from s18_utils.data.store import Batch, DataSet, Tensors, evenly_spread, to_floats
+from s18_utils.data.store import SMALLEST, Batch, DataSet, Tensors, evenly_spread, to_floats
 from s18_utils.errors import InputError, check_choice
 
 Augment = Callable[[Tensor, Tensor, torch.Generator, int], tuple[Tensor, Tensor]]
 VALIDATION_SHARE = 0.1
 SPLIT_SEED = 18  # the validation cut is the same for every experiment and every training seed
 MEMORY_SHARE = 0.25  # of the free memory of a GPU: the rest is for the network
-SMALLEST = 16  # pixels: a UNet's smallest image
 
 
 class Subset(Dataset):

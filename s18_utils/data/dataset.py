@@ -6,12 +6,11 @@ from pathlib import Path
 
 from s18_utils.data import cifar10, folder, mnist, pets, synthetic
 from s18_utils.data.sources import data_directory, locate_data
-from s18_utils.data.store import DataSet, Tensors, open_store, stamp_files
+from s18_utils.data.store import SMALLEST, DataSet, Tensors, open_store, stamp_files
 from s18_utils.errors import InputError, local_path
 
 READERS = {"pets": pets, "mnist": mnist, "cifar10": cifar10}
 READING = 2  # goes up whenever files are read in another way, so that stores made before are noticed
-SMALLEST = 16  # pixels
 
 
 def open_data(name: str | Path, size: int | None = None, source: str = "auto") -> DataSet:

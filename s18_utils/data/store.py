@@ -17,6 +17,7 @@ from s18_utils.errors import InputError, make_folder, remove_leftovers
 
 Tensors = dict[str, Tensor]
 Batch = dict[str, Tensor]
+SMALLEST = 16  # pixels: the side of the smallest images, which a UNet halves four times
 
 
 class DataSet(NamedTuple):

@@ -47,8 +47,8 @@ probabilities = network.run(None, {{"images": image}})[0][0, 0]
 print(probabilities.argmax(), probabilities.max())""",
 }
 LIMITS = {
-    "unet": "It has learned from photographs that show a pet in the middle, squeezed to {size}×{size} pixels. It finds "
-    "something of a pet in most pictures, cannot tell two animals apart, and its borders are no finer than its pixels.",
+    "unet": "It has learned from {title} alone, squeezed to {size}×{size} pixels: what looks otherwise it has never "
+    "seen. It cannot tell two things of one class apart, and its borders are no finer than its pixels.",
     "cvae": "It draws {size}×{size} pixels of the {classes} classes that it has learned from, and nothing else. That "
     "judges read a drawing as asked does not make it a good one: see the variety beside the agreement.",
     "classifier": "It gives one of {classes} answers to any picture, also to one that shows none of them.",
@@ -72,18 +72,15 @@ def export_record(record: Record, folder: str | Path) -> list[Path]:
     there, card = [name for name in NAMES if (folder / name).exists()], folder / CARD
     if there and not (card.is_file() and MARK in card.read_text(encoding="utf-8", errors="replace")):
         raise InputError(f"{folder} holds a {there[0]} that is no export of this package: choose another folder")
-    module = record.model()
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
         partial = Path(name)
         if record.family == "unet":
             write_unet(record, partial / "network.onnx")
         elif record.family == "cvae":
-            write_cvae(module, record.examples(EXAMPLES), partial)
+            write_cvae(record.model(), record.examples(EXAMPLES), partial)
         else:
-            images = draw_noise(record.data["channels"], record.data["size"])
-            write_network(
-                Probabilities(module.net, stack=True), {"images": images}, "probabilities", partial / "network.onnx"
-            )
+            images, net = draw_noise(record.data["channels"], record.data["size"]), record.model().net
+            write_network(Probabilities(net, stack=True), {"images": images}, "probabilities", partial / "network.onnx")
         (partial / CARD).write_text(write_card(record), encoding="utf-8")
         for name in NAMES:  # the card first: by it the rest is known as an export
             if (partial / name).is_file():
@@ -96,7 +93,8 @@ def export_record(record: Record, folder: str | Path) -> list[Path]:
 def write_card(record: Record) -> str:
     """The model card of a record, in Markdown."""
     data, family = record.data, record.family
-    values = {"size": data["size"], "channels": data["channels"], "classes": len(data["classes"])}
+    values = {"title": data["title"], "size": data["size"], "channels": data["channels"]}
+    values["classes"] = len(data["classes"])
     values["latent"] = getattr(record.settings, "latent", None)
     licence = "" if record.synthetic else LICENCES.get(data["name"], "")
     scores = list_scores(record.test, record.spread).markdown()

@@ -9,6 +9,8 @@ from html import escape
 
 import lightning as L
 import torch
+from IPython import get_ipython
+from IPython.display import DisplayHandle, display
 from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -18,22 +20,26 @@ from s18_utils.report.table import Table
 
 def in_notebook() -> bool:
     """Whether a Jupyter kernel runs this (JupyterLab, Colab, Kaggle, nbclient), not a terminal."""
-    if "IPython" not in sys.modules:
-        return False
-    return getattr(sys.modules["IPython"].get_ipython(), "kernel", None) is not None
+    return getattr(get_ipython(), "kernel", None) is not None
 
 
 @rank_zero_only
 def display_message(message: str, warning: bool = False) -> None:
     """One sentence: a line in a terminal, a box in a notebook, coloured where it warns."""
     if in_notebook():
-        from IPython.display import display
-
         colour = "#e69f00" if warning else "#8888"
         box = f"border-left: 4px solid {colour}; padding: 0.3em 0.8em; margin: 0.3em 0"
         display({"text/html": f"<div style='{box}'>{escape(message)}</div>", "text/plain": message}, raw=True)
     else:
         print(message, flush=True)
+
+
+def display_anew(handle: DisplayHandle | None, content: dict, **about) -> DisplayHandle:
+    """Displays something in a notebook, in the place of what a handle stands for if there is one."""
+    if handle is None:
+        return display(content, raw=True, display_id=True, **about)
+    handle.update(content, raw=True, **about)
+    return handle
 
 
 class History(L.Callback):
@@ -70,13 +76,8 @@ class History(L.Callback):
     def display_rows(self) -> None:
         """Updates the table, or prints the last row."""
         if in_notebook():
-            from IPython.display import display
-
             content = {"text/html": self.to_html(), "text/plain": self.last_line()}
-            if self.handle is None:
-                self.handle = display(content, raw=True, display_id=True)
-            else:
-                self.handle.update(content, raw=True)
+            self.handle = display_anew(self.handle, content)
         elif self.rows and not sys.stdout.isatty():
             print(self.last_line(), flush=True)
 
@@ -165,18 +166,13 @@ class Filmstrip(L.Callback):
     @rank_zero_only
     def display_snapshot(self, snapshot: Tensor, epoch: int) -> None:
         """Puts the picture of a snapshot in the place of the one before."""
-        from IPython.display import display
-
         file = io.BytesIO()
         figure = self.draw(snapshot, f"after epoch {epoch}")
         figure.savefig(file, format="png")
         text = f"The same test images after epoch {epoch}"
         about = {"image/png": {"alt": text, "width": round(100 * figure.get_figwidth())}}
         content = {"image/png": file.getvalue(), "text/plain": text}
-        if self.handle is None:
-            self.handle = display(content, raw=True, metadata=about, display_id=True)
-        else:
-            self.handle.update(content, raw=True, metadata=about)
+        self.handle = display_anew(self.handle, content, metadata=about)
 
 
 class FiniteLoss(L.Callback):

@@ -27,7 +27,6 @@ STYLE = {
     "axes.titlesize": 10,
     "figure.facecolor": "none",
     "grid.color": GREY,
-    "savefig.facecolor": "none",
     "text.color": GREY,
     "xtick.color": GREY,
     "xtick.labelsize": 8,

@@ -1,4 +1,5 @@
-"""A table that reads well in a notebook (HTML), a terminal (text) and the README (Markdown); imports nothing heavy."""
+"""A table that reads well in a notebook (HTML), a terminal (text) and the README (Markdown), and what stands in it;
+imports nothing heavy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,3 +38,22 @@ class Table:
         """The table in GitHub's Markdown."""
         rule = ["---", *["---:"] * (len(self.header) - 1)]
         return "\n".join("| " + " | ".join(line) + " |" for line in (self.header, rule, *self.rows))
+
+
+def format_number(value: float | None, deviation: float | None = None, decimals: int = 3, sign: str = "") -> str:
+    """A number, with its standard deviation if there is one; `sign="+"` for a difference; None was not scored."""
+    if value is None:
+        return "not scored"
+    mean = f"{round(value, decimals) + 0.0:{sign}.{decimals}f}"  # never a zero below zero
+    return mean if deviation is None else f"{mean} ± {deviation:.{decimals}f}"
+
+
+def flatten_scores(test: dict) -> dict[str, float | None]:
+    """Scores by a name to read: `iou {pet: …}` becomes `iou pet`; lists, such as the swap matrix, are left out."""
+    flat = {}
+    for name, value in test.items():
+        if isinstance(value, dict):
+            flat |= {f"{name} {key}".replace("_", " "): part for key, part in flatten_scores(value).items()}
+        elif not isinstance(value, list):
+            flat[name.replace("_", " ")] = value
+    return flat

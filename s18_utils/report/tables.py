@@ -10,7 +10,7 @@ from torch import nn
 from s18_utils.records import Record
 from s18_utils.report.intervals import confidence_interval, format_interval, gains_by_seed
 from s18_utils.report.origin import describe_scored, describe_seeds, describe_share
-from s18_utils.report.table import Table
+from s18_utils.report.table import Table, flatten_scores, format_number
 from s18_utils.settings import flatten
 
 # Column header: the score's name in `flatten_scores`, by family.
@@ -116,25 +116,6 @@ def format_score(record: Record, name: str, decimals: int = 3) -> str:
     """One of a record's test scores, named as by `flatten_scores`; with several seeds as mean ± standard deviation."""
     test, spread = flatten_scores(record.test), flatten_scores(record.spread)
     return format_number(test.get(name), spread.get(name), decimals)
-
-
-def format_number(value: float | None, deviation: float | None = None, decimals: int = 3, sign: str = "") -> str:
-    """A number, with its standard deviation if there is one; `sign="+"` for a difference; None was not scored."""
-    if value is None:
-        return "not scored"
-    mean = f"{round(value, decimals) + 0.0:{sign}.{decimals}f}"  # never a zero below zero
-    return mean if deviation is None else f"{mean} ± {deviation:.{decimals}f}"
-
-
-def flatten_scores(test: dict) -> dict[str, float | None]:
-    """Scores by a name to read: `iou {pet: …}` becomes `iou pet`; lists, such as the swap matrix, are left out."""
-    flat = {}
-    for name, value in test.items():
-        if isinstance(value, dict):
-            flat |= {f"{name} {key}".replace("_", " "): part for key, part in flatten_scores(value).items()}
-        elif not isinstance(value, list):
-            flat[name.replace("_", " ")] = value
-    return flat
 
 
 def count_parameters(module: nn.Module) -> int:

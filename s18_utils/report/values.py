@@ -48,7 +48,7 @@ def look_up_value(name: str) -> str:
     if match := EFFECT.fullmatch(name):
         effects = estimate_effects(find_combinations(), match["score"])
         [effect] = [each for each in effects if each.factors == (match["factor"],)]
-        return effect.text.replace("-", "\N{MINUS SIGN}")
+        return typeset(effect.text)
     match = NAME.fullmatch(name)
     if match is None:
         raise InputError(f"{name!r} names no value: write RECORD: PATH FORMAT, as in cvae-mnist: test.psnr .1f")
@@ -58,26 +58,27 @@ def look_up_value(name: str) -> str:
         if len(values) > 1 or match["form"]:
             raise InputError(f"{match['path']} is no number: leave out the format and the difference in {name!r}")
         return str(values[0])
-    value = (values[0] - sum(values[1:])) * int(match["times"] or 1)
+    times = int(match["times"] or 1)
+    value = (values[0] - sum(values[1:])) * times
     form = match["form"] or (".3f" if isinstance(value, float) else ",")
     try:
-        text = to_text(value, form)
+        text = typeset(f"{value:{form}}")
         if match["spread"] and len(found) == 2:
             after, before = found
             gains = gains_by_seed(before, after, lambda test: find_path({"test": test}, match["path"]))
             if gains:
-                text = format_interval(*confidence_interval(gains), form).replace("-", "\N{MINUS SIGN}")
+                text = typeset(format_interval(*confidence_interval([times * gain for gain in gains]), form))
         elif match["spread"] and match["path"].startswith("test."):
             spread = find_path(found[0].metrics, match["path"].replace("test.", "spread.", 1))
-            text += f" ± {to_text(spread, form)}" if spread is not None else ""
+            text += typeset(f" ± {times * spread:{form}}") if spread is not None else ""
     except ValueError as error:
         raise InputError(f"{form!r} is no format for a number: write one such as .3f or .1% in {name!r}") from error
     return text
 
 
-def to_text(value: float, form: str) -> str:
-    """A number; with a space before the per cent sign and a minus sign that is one."""
-    return f"{value:{form}}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", "\N{MINUS SIGN}")
+def typeset(text: str) -> str:
+    """Numbers with a space before the per cent sign and a minus sign that is one."""
+    return text.replace("%", "\N{NO-BREAK SPACE}%").replace("-", "\N{MINUS SIGN}")
 
 
 def get_published(name: str) -> Record:

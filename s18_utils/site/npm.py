@@ -29,7 +29,7 @@ def fetch_package(package: str, patterns: Sequence[str]) -> Path:
         InputError: npm is missing or can't fetch the package, or the package has no such files.
     """
     kept = make_folder(Path(user_cache_dir("s18")) / "npm", "set XDG_CACHE_HOME to another folder") / package
-    if kept.is_dir() and all(find_matches(kept, pattern) for pattern in patterns):
+    if kept.is_dir() and all(any(kept.glob(pattern)) for pattern in patterns):
         return kept
     npm = shutil.which("npm")
     if npm is None:
@@ -51,14 +51,9 @@ def fetch_package(package: str, patterns: Sequence[str]) -> Path:
                 if wanted and member.isfile() and ".." not in path.parts:
                     (partial / path).parent.mkdir(parents=True, exist_ok=True)
                     (partial / path).write_bytes(archive.extractfile(member).read())
-        lacking = [pattern for pattern in patterns if not find_matches(partial, pattern)]
+        lacking = [pattern for pattern in patterns if not any(partial.glob(pattern))]
         if lacking:
             raise InputError(f"{package} has no {', '.join(lacking)}: choose a version of the package that has")
         shutil.rmtree(kept, ignore_errors=True)
         partial.rename(kept)
     return kept
-
-
-def find_matches(folder: Path, pattern: str) -> list[Path]:
-    """The files of a folder whose paths match a pattern; `*` does not cross a slash's folder."""
-    return sorted(folder.glob(pattern))

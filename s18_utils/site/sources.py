@@ -1,7 +1,7 @@
 """Notebooks and pages of `docs/` made ready for the generator: set-up folded, pictures described."""
 
 import base64
-import json
+import copy
 import posixpath
 import re
 import shutil
@@ -25,16 +25,17 @@ PICTURE = re.compile(r"!\[[^\]]*\]\(([^):\s]+\.(?:png|svg))\)")
 CAPTIONS = {
     "all_labels": "Test images, one a row, each drawn under all labels; the true one is framed",
     "by_class": "IoU of the networks, as a mean and for each class, with the spread over seeds",
-    "composite": "25 test images, each beside itself drawn under another label, with what the judge reads",
+    "composite": "25 test images, each beside itself drawn under another label, with what the judges read",
     "curves": "Each term of the loss and the validation score against the epoch, a line for each seed",
     "effects": "What each choice changes in the scores, with 95 % intervals",
     "examples": "Images of the data set with their labels or trimaps",
     "filmstrip": "The same test images after several epochs of the training",
     "hardest": "The test photographs that the network gets most wrong, with their trimaps, masks and errors",
-    "matrix": "Share of swaps in which the judge reads the label asked for, by true and asked label",
+    "matrix": "Share of swaps in which all judges read the label asked for, by true and asked label",
     "network": "The network as boxes and arrows, with the shapes that each part puts out",
     "photographs": "The test photographs that the record keeps",
     "predictions": "Test photographs with their trimaps and the masks of the networks",
+    "quiz": "25 swaps without a word on what was asked for",
     "reconstructions": "Test images above themselves drawn again under their own label",
     "samples": "Codes drawn from the prior, one a row, each under all labels",
     "snapshot": "The same test photographs and their masks while the network learns",
@@ -158,7 +159,7 @@ def describe_pictures(cell: NotebookNode, before: list[str]) -> list[NotebookNod
         groups[-1].append(output)
     cells = []
     for number, outputs in enumerate(groups):
-        part = nbformat.from_dict(json.loads(json.dumps(cell)))
+        part = copy.deepcopy(cell)
         part.outputs = outputs
         if number:
             part.metadata["tags"] = ["remove-input"]

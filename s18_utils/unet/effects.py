@@ -15,17 +15,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
 import s18_utils.records
 from s18_utils.errors import InputError
-from s18_utils.experiments import PRESETS
 from s18_utils.records import Record, family_names, read_record
 from s18_utils.report.intervals import confidence_interval, format_interval
 from s18_utils.report.style import BLUE, GREY, new_figure, style_lines
-from s18_utils.report.table import Table
+from s18_utils.report.table import Table, flatten_scores
 
 # The setting of each choice: its options, the first and the second, in words.
 FACTORS = {
@@ -80,17 +78,12 @@ class Effect:
         return self.low > 0 or self.high < 0
 
 
-def find_combinations(folder: Path | None = None) -> list[Record]:
-    """The records of the eight combinations, or as many as there are, at the preset of which there are the most.
-
-    Args:
-        folder: holds those of the four experiments, and in `unet-effects` their variants; by default the published.
-    """
-    folder = folder or s18_utils.records.PUBLISHED
-    names = family_names("unet")
-    paths = [each / name for each in (folder, *(folder / preset for preset in PRESETS)) for name in names]
+def find_combinations() -> list[Record]:
+    """The published records of the eight combinations, or as many as there are, at the preset of which there are the
+    most."""
+    paths = [folder / name for folder in s18_utils.records.published_folders() for name in family_names("unet")]
     found: dict[str, dict] = {}
-    for path in [*paths, *folder.glob(f"{FOLDER}/*/")]:
+    for path in [*paths, *(s18_utils.records.PUBLISHED / FOLDER).glob("*/")]:
         record = read_record(path)
         if record and set(record.changes) <= set(FACTORS):
             cell = tuple(getattr(record.settings, name) for name in FACTORS)
@@ -132,7 +125,7 @@ def arrange_scores(records: Sequence[Record], score: str) -> dict[tuple[str, ...
         if cell in cells:
             raise InputError(f"there are two records of {describe_cell(cell)}: pass one of them")
         cells[cell] = {
-            seed: find_score(test, score)
+            seed: flatten_scores(test).get(score.replace("_", " "))
             for seed, test in zip(record.metrics["seeds"], record.metrics.get("by_seed", []), strict=False)
         }
     lacking = [describe_cell(cell) for cell in product(*FACTORS.values()) if cell not in cells]
@@ -158,13 +151,6 @@ def arrange_scores(records: Sequence[Record], score: str) -> dict[tuple[str, ...
     return {cell: cells[cell] for cell in product(*FACTORS.values())}
 
 
-def find_score(test: dict, score: str) -> float | None:
-    """A score by its key, or `iou border` for a class's."""
-    name, _, part = score.partition(" ")
-    value = test.get(name)
-    return value.get(part) if isinstance(value, dict) else value
-
-
 def describe_cell(cell: Sequence[str]) -> str:
     return " + ".join(FACTORS[name][option] for name, option in zip(FACTORS, cell, strict=True))
 
@@ -178,9 +164,9 @@ def title_score(score: str) -> str:
     return score.replace("_", " ").replace("iou", "IoU")
 
 
-def tabulate_effects(records: Sequence[Record], scores: Sequence[str] | None = None) -> Table:
+def tabulate_effects(records: Sequence[Record]) -> Table:
     """Effects with their 95 % intervals, a line each, on several scores; `*` where the interval leaves out 0."""
-    scores = scores or list_ious(records)
+    scores = list_ious(records)
     columns = [estimate_effects(records, score) for score in scores]
     rows = [
         [line[0].name, *(f"{effect.text}{' *' if effect.clear else ''}" for effect in line)]
@@ -189,9 +175,9 @@ def tabulate_effects(records: Sequence[Record], scores: Sequence[str] | None = N
     return Table(["what changes", *map(title_score, scores)], rows)
 
 
-def draw_effects(records: Sequence[Record], scores: Sequence[str] | None = None) -> Figure:
+def draw_effects(records: Sequence[Record]) -> Figure:
     """Effects with their 95 % intervals, a panel a score on one scale; hollow where the interval holds 0."""
-    scores = scores or list_ious(records)
+    scores = list_ious(records)
     columns = [estimate_effects(records, score) for score in scores]
     title = f"What each choice changes, over {len(columns[0][0].by_seed)} seeds: estimate and 95 % interval"
     title += ", synthetic data" if any(record.synthetic for record in records) else ""

@@ -36,13 +36,6 @@ def test_likelihood_by_hand():
     assert value.item() == pytest.approx(-4.324246, abs=1e-5)
 
 
-def test_likelihood_grows_with_pixels_but_not_with_images():
-    x = torch.full((3, 1, 8, 8), 0.5)
-    one, three = gaussian_nll(x[:1], x[:1] + 0.1, -1.0), gaussian_nll(x, x + 0.1, -1.0)
-    torch.testing.assert_close(three, one.expand(3))
-    torch.testing.assert_close(gaussian_nll(x[..., :4], x[..., :4] + 0.1, -1.0), three / 2)
-
-
 def test_learned_scale_settles_at_the_root_of_the_mean_squared_error():
     torch.manual_seed(0)
     x, x_hat = torch.rand(2, 8, 1, 6, 6)
@@ -97,15 +90,6 @@ def test_label_loss_is_binary_cross_entropy_over_all_labels():
 def test_label_loss_of_an_undecided_classifier_by_hand():
     # Every probability 0.1 and targets that sum to 1: −ln 0.1 − 9 ln 0.9 = 2.302585 + 0.948245.
     assert label_loss(torch.zeros(1, 10), torch.tensor([4])).item() == pytest.approx(3.250830, abs=1e-5)
-
-
-def test_label_loss_is_least_at_the_targets_themselves():
-    labels = torch.tensor([2])
-    targets = smoothed_targets(labels, 10)
-    least = label_loss(targets.log(), labels).item()
-    assert least == pytest.approx(0.80655, abs=1e-4)
-    torch.manual_seed(0)
-    assert all(label_loss((targets + 0.005 * torch.rand(1, 10)).log(), labels).item() >= least for _ in range(20))
 
 
 @pytest.mark.parametrize("certain", [1e2, 1e4])

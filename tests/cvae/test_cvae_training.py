@@ -123,13 +123,15 @@ def test_a_trade_off_of_other_settings_is_made_anew(trained_cvae, tmp_path, tiny
     first = measure()
     assert [(record.settings.label_weight, record.settings.epochs) for record in first] == [(0.0, 1), (20.0, 1)]
     assert [len(record.metrics["seeds"]) for record in first] == [2, 2]
+    monkeypatch.setattr(training, "train_seed", None)  # nothing is to be trained
     assert [record.metrics for record in measure()] == [record.metrics for record in first]
     monkeypatch.setitem(EXPERIMENTS[NAME].block, "latent_noise", 0.2)
-    assert [record.settings.latent_noise for record in measure()] == [0.2, 0.2]
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):  # but now it would be
+        measure()
+    assert not first[0].folder.exists()
 
 
-@pytest.mark.parametrize("judge", NETWORKS[1:])
-@pytest.mark.parametrize("retrain", [False, True])
+@pytest.mark.parametrize(("judge", "retrain"), [(NETWORKS[1], False), (NETWORKS[2], True)])
 def test_a_judge_no_better_than_chance_is_refused_and_nothing_is_written(copied, retrain, judge):
     spoil_judge(copied / judge, 0.11)
     if not retrain:
@@ -137,29 +139,13 @@ def test_a_judge_no_better_than_chance_is_refused_and_nothing_is_written(copied,
     before = listing(copied)
     with refused("judge reads 11.0% of 500 test images", "no better than chance"):
         train_or_load(NAME, "tiny", out=copied, retrain=retrain)
-    assert {name: before[name] for name in before} == {name: listing(copied)[name] for name in before}
+    assert listing(copied) == before
 
 
 def spoil_judge(folder: Path, accuracy: float) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     metrics["test"]["accuracy"] = accuracy
     (folder / "metrics.json").write_text(json.dumps(metrics))
-
-
-@pytest.mark.parametrize("change", [{"latent": 12}, {"encoder_widths": [16, 32]}, {"decoder_widths": [16, 16, 24]}])
-def test_a_record_of_another_architecture_is_refused(copied, change):
-    file = copied / NAME / "config.json"
-    config = json.loads(file.read_text())
-    config["settings"] |= change
-    file.write_text(json.dumps(config))
-    with refused("do not fit its config.json", "delete the folder and train again"):
-        read_record(copied / NAME).model()
-
-
-def test_a_record_with_another_networks_weights_is_refused(copied):
-    shutil.copy(copied / NETWORKS[0] / "weights.safetensors", copied / NAME)
-    with refused("do not fit its config.json"):
-        read_record(copied / NAME).model()
 
 
 @pytest.fixture
@@ -204,18 +190,3 @@ def test_an_interrupted_network_stops_the_experiment_and_goes_on_next_time(copie
     assert not judge.metrics["interrupted"]
     assert [row["epoch"] for row in judge.history] == [1, 2, 3, 4]
     assert sorted(path.name for path in copied.iterdir() if path.name.startswith(".")) == []
-
-
-def test_the_cifar_experiment_runs_from_end_to_end(tmp_path, monkeypatch):
-    drawn, draw = [], training.draw_record
-    # Drawn, but not written, which takes longer than the training.
-    monkeypatch.setattr(training, "draw_record", lambda *arguments: drawn.append(draw(*arguments)) or {})
-    block = EXPERIMENTS["cvae-cifar10"].block
-    monkeypatch.setitem(block, "epochs", 1)
-    for role, epochs in (("classifier", 3), ("judge", 6), ("second_judge", 6)):
-        monkeypatch.setitem(block, role, block[role] | {"epochs": epochs})
-    record = train_or_load("cvae-cifar10", "tiny", out=tmp_path)
-    assert record.test["survives"].keys() == {"colour_layout"}
-    assert sorted(set(drawn[-1]) & set(FIGURES)) == FIGURES
-    images, labels = torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 2])
-    assert record.model().swap(images, labels, torch.tensor([9, 9, 9])).shape == (3, 3, 32, 32)

@@ -214,7 +214,6 @@ def test_samples_are_the_same_in_every_run_and_share_no_training_image(world):
 def test_samples_are_bounded_and_leave_half_of_the_training_images(world):
     module = module_of(Remembers(5))
     assert max(sample_sizes(module, world)) == 100  # the test images of a class
-    train = torch.bincount(world.train.tensors["label"][world.train.rows].long())
     few = StoreData(world.data._replace(train={name: v[:300] for name, v in world.data.train.items()}), 50)
     train = torch.bincount(few.train.tensors["label"][few.train.rows].long())
     assert sample_sizes(module, few) == (train // 2).tolist()

@@ -75,26 +75,18 @@ def test_every_pixel_of_the_batches_arrives_where_it_belongs(batches):
     assert data.train["label"].tolist() == [5, 8, 1, 4, 7, 0, 3, 6, 9, 2, 5, 8, 1, 4, 7]
 
 
-def damage(name: str, edit):
-    return lambda root: (root / name).write_bytes(edit((root / name).read_bytes()))
+class Bomb:
+    """Unpickling it would fail the test."""
 
-
-def flip(content: bytes) -> bytes:
-    return content[:-100] + bytes([content[-100] ^ 1]) + content[-99:]
-
-
-def bomb(content: bytes) -> bytes:
-    class Bomb:
-        def __reduce__(self):
-            return pytest.fail, ("unpickled",)
-
-    return pickle.dumps(Bomb())
+    def __reduce__(self):
+        return pytest.fail, ("unpickled",)
 
 
 FAULTS = {
-    "flipped bit": (damage("data_batch_3", flip), ("are damaged", "unpack cifar-10-python.tar.gz again")),
-    "truncated": (damage("test_batch", lambda content: content[:-9]), ("are damaged", "unpack", "delete")),
-    "another pickle": (damage("data_batch_5", bomb), ("are damaged",)),
+    "another pickle": (
+        lambda root: (root / "data_batch_5").write_bytes(pickle.dumps(Bomb())),
+        ("are damaged", "unpack cifar-10-python.tar.gz again", "delete"),
+    ),
     "missing batch": (
         lambda root: (root / "data_batch_2").unlink(),
         ("data_batch_2 is missing", "put it there", "delete"),
@@ -246,11 +238,6 @@ def test_kaggles_batches_are_read(write_batches, kaggle, path):
     data = open_data("cifar10")
     assert data.source == "kaggle"
     assert_holds(data.test, *random_objects(3, seed=1))
-
-
-def test_the_classes_are_torchvisions(write_batches, tmp_path):
-    write_batches(tmp_path / "cifar-10-batches-py")
-    assert tuple(CIFAR10(tmp_path).classes) == cifar10.CLASSES
 
 
 def test_the_real_set_is_complete_and_in_the_official_order(real_data):

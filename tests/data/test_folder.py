@@ -71,13 +71,6 @@ def test_images_with_masks(own, values, names):
     assert StoreData(data, 4).describe().startswith("my cats from local: 16 training, 2 validation and 2 test images")
 
 
-def test_sizes_are_squeezed_and_masks_never_blended(own):
-    save_pairs(own, [0, 255], size=40)
-    data = open_data(str(own), 16)
-    assert data.train["image"].shape == (18, 3, 16, 16)
-    assert data.train["mask"].unique().tolist() == [0, 1]
-
-
 def test_masks_with_a_palette(own):
     save_pairs(own, [0, 1, 2])
     for file in (own / "masks").iterdir():
@@ -263,21 +256,9 @@ FAULTS = {
         ("cat1.png has no mask of its name", "add cat1.png"),
     ),
     "no images": (pairs(lambda own: [file.unlink() for file in (own / "images").iterdir()]), ("holds no images",)),
-    "another size": (
-        pairs(lambda own: save(own / "masks/cat2.png", np.zeros((24, 20), np.uint8))),
-        ("cat2.png is 24×24 and cat2.png 20×24", "a pair of one size"),
-    ),
     "one class of pixels": (lambda own: save_pairs(own, [255]), ("my cats holds one class only, 255",)),
     "thousands of values": (many_values, ("2304 different numbers, and 254 classes are possible", "as PNG")),
     "an image of text": (pairs(lambda own: (own / "images/cat0.png").write_text("cat")), ("can't decode", "cat0.png")),
-    "half a mask": (
-        pairs(lambda own: (own / "masks/cat0.png").write_bytes((own / "masks/cat0.png").read_bytes()[:60])),
-        ("can't decode", "cat0.png", "replace the file"),
-    ),
-    "a mask in colour": (
-        pairs(lambda own: save(own / "masks/cat0.png", np.arange(1728, dtype=np.uint8).reshape(24, 24, 3))),
-        ("cat0.png is in colour", "one number a class"),
-    ),
     "too few names": (pairs(lambda own: (own / "classes.txt").write_text("cat")), ("holds 1 names for 2 classes",)),
     "a name twice": (pairs(lambda own: (own / "classes.txt").write_text("a\na")), ("holds a name twice",)),
     "names in bytes": (pairs(lambda own: (own / "classes.txt").write_bytes(b"\xff\xfe\x00")), ("can't read", "UTF-8")),

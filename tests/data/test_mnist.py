@@ -58,20 +58,20 @@ def test_every_byte_arrives_where_it_belongs(raw):
     assert data.train["label"].tolist() == [5, 8, 1, 4, 7, 0]
 
 
-SPELLINGS = {
-    "as MNIST has them": "{}",
-    "with a dot": "{dotted}",
-    "packed": "{}.gz",
-    "each in a folder of its name": "{}/{}",
-    "a dot and a folder": "{dotted}/{dotted}",
-}
+# As MNIST has them, with a dot, packed, each in a folder of its name, a dot and a folder.
+SPELLINGS = ("{}", "{dotted}", "{}.gz", "{}/{}", "{dotted}/{dotted}")
 
 
-@pytest.mark.parametrize("inside", ["MNIST/raw", "raw", "", "datasets/owner/mnist-dataset", "archive/mnist"])
-@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize(
+    ("inside", "spelling"),
+    [
+        *((inside, "{}") for inside in ("raw", "", "datasets/owner/mnist-dataset", "archive/mnist")),
+        *(("MNIST/raw", spelling) for spelling in SPELLINGS),
+    ],
+)
 def test_the_four_files_are_found_however_they_are_called(kaggle, inside, spelling):
     for name, array in random_digits().items():
-        spelt = SPELLINGS[spelling].format(name, name, dotted=name.replace("-idx", ".idx"))
+        spelt = spelling.format(name, name, dotted=name.replace("-idx", ".idx"))
         file = kaggle / "an-input" / inside / spelt
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(gzip.compress(idx(array)) if spelt.endswith(".gz") else idx(array))
@@ -149,11 +149,8 @@ FAULTS = {
         (IMAGES, "is missing"),
     ),
     "a folder": (lambda raw: (raw / IMAGES).unlink() or (raw / IMAGES).mkdir(), (IMAGES, "is missing")),
-    "empty": (change(IMAGES, lambda content: b""), (IMAGES, *UNREADABLE)),
-    "only a header": (change(IMAGES, lambda content: content[:16]), (IMAGES, *UNREADABLE)),
     "half a header": (change(IMAGES, lambda content: content[:7]), (IMAGES, *UNREADABLE)),
     "too long": (change(LABELS, lambda content: content + b"\x01"), (LABELS, *UNREADABLE)),
-    "a web page": (change(IMAGES, lambda content: b"<html>not found</html>"), (IMAGES, *UNREADABLE)),
     "half packed": (change(IMAGES, lambda content: gzip.compress(content)[:-20]), (IMAGES, *UNREADABLE)),
     "other numbers": (change(LABELS, lambda content: bytes([0, 0, 9, 1]) + content[4:]), (LABELS, *UNREADABLE)),
     "another size": (change(IMAGES, lambda _: idx(np.zeros((6, 28, 27), np.uint8))), (IMAGES, "(6, 28, 27)")),

@@ -98,10 +98,8 @@ def test_files_in_grey_of_16_bits_cmyk_and_with_transparency():
     assert pixels(encode(flat("RGB", (9, 9, 9)), transparency=(9, 9, 9)))[0][0] == [255, 255, 255]
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
-def test_the_first_frame_of_an_animated_file(kind):
-    content = encode(flat("RGB", "red"), kind, save_all=True, append_images=[flat("RGB", "blue")])
-    assert np.asarray(read_picture(content)) == pytest.approx(np.broadcast_to([255, 0, 0], (3, 4, 3)), abs=4)
+def test_the_first_frame_of_an_animated_file():
+    assert pixels(encode(flat("L", 9), "GIF", save_all=True, append_images=[flat("L", 200)]))[0][0] == [9, 9, 9]
 
 
 @pytest.mark.parametrize(
@@ -294,12 +292,6 @@ def test_any_damaged_file_is_a_picture_or_refused(content, edits, end, tail):
     for place, value in edits:
         content[place % len(content)] = value
     one_picture_or_one_sentence(bytes(content[:end]) + tail)
-
-
-@ONCE
-@given(st.one_of(st.binary(), st.text(), st.none(), st.floats(), st.lists(st.integers()), st.tuples(st.booleans())))
-def test_any_thing_at_all_is_refused(thing):
-    assert one_picture_or_one_sentence(thing) is None
 
 
 def test_a_picture_is_squeezed_by_an_antialiased_filter():

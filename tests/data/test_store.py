@@ -1,14 +1,13 @@
 """The store: built once, and again whenever it is missing, stale or damaged; never half there."""
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import listing, refused
+from conftest import listing, names, refused
 from safetensors.torch import save_file
 
 from s18_utils.data import dataset, pets
@@ -183,36 +182,19 @@ def test_open_data_notices_what_changed(pets_folder, monkeypatch, edit):
     assert (after.fingerprint == before.fingerprint) == (edit in ("touch", "flip"))
 
 
-PROCESS = """
-import sys, time
-from s18_utils.data import pets
-from s18_utils.data.dataset import open_data
-read = pets.read
-def slow(root, size):
-    print("building", flush=True)
-    sys.stdin.readline()  # until the other one builds as well
-    return read(root, size)
-pets.read = slow
-data = open_data("pets", 16)
-print(data.fingerprint, data.train["image"].sum().item(), flush=True)
-"""
+def test_two_processes_build_one_store_at_once(path, monkeypatch):
+    ends, build = [], Build()
 
+    def write(*arguments):
+        monkeypatch.setattr("s18_utils.data.store.save_file", save_file)
+        save_file(*arguments)
+        ends.append(open_store(path, "stamp", build))  # the other one's, from beginning to end
 
-def test_two_processes_build_one_store_at_once(pets_folder):
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-c", PROCESS]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": root}
-    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
-    try:
-        assert [process.stdout.readline() for process in processes] == ["building\n"] * 2
-        ends = [process.communicate("go\n", timeout=60)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    data = open_data("pets", 16)
-    assert ends == [f"{data.fingerprint} {data.train['image'].sum().item()}\n"] * 2
-    store = pets_folder.parent / "s18-store"
-    assert [file.name for file in store.iterdir()] == ["pets-real-16.safetensors"]
+    monkeypatch.setattr("s18_utils.data.store.save_file", write)
+    ends.append(open_store(path, "stamp", build))
+    assert build.calls == 2
+    assert all(same(tensors) and mark == fingerprint(TENSORS) for tensors, mark in ends)
+    assert names(path.parent) == [path.name]
 
 
 def test_a_folder_that_cannot_be_made_is_reported_before_anything_is_built(tmp_path):

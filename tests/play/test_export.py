@@ -1,9 +1,6 @@
 """Networks as ONNX files: the same answers as torch, small, with a model card whose lines run."""
 
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import onnx
@@ -17,9 +14,9 @@ from torch import nn
 
 from s18_utils import records
 from s18_utils.errors import InputError
-from s18_utils.play import export, page
+from s18_utils.play import card, export, page
 from s18_utils.play.card import export_record
-from s18_utils.play.export import Probabilities, export_cvae, write_network, write_unet
+from s18_utils.play.export import Probabilities, export_cvae, write_network
 from s18_utils.play.latent import map_codes
 from s18_utils.play.photographs import find_photographs
 from s18_utils.records import read_record
@@ -36,17 +33,35 @@ def figures(tmp_path_factory):
     return folder
 
 
+NAMES = ["unet-strided-upsample-dice", "cvae-mnist", "judge-mnist"]
+
+
+@pytest.fixture(scope="module")
+def exports(figures, tmp_path_factory) -> dict:
+    """A folder of exported files for each of the records."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in NAMES}
+    for name, folder in folders.items():
+        files = export_record(read_record(figures / name), folder)
+        assert {file.name for file in files} == {path.name for path in folder.iterdir()}
+    return folders
+
+
+@pytest.fixture
+def unwritten(monkeypatch) -> None:
+    """Networks are empty files."""
+    monkeypatch.setattr(export, "write_network", lambda net, inputs, output, file: file.touch())
+
+
 def run(file, **feeds) -> np.ndarray:
     return onnxruntime.InferenceSession(str(file)).run(None, feeds)[0]
 
 
-def test_a_unet_gives_the_same_probabilities_and_masks_in_onnxruntime(figures, tmp_path):
+def test_a_unet_gives_the_same_probabilities_and_masks_in_onnxruntime(figures, exports):
     record = read_record(figures / "unet-strided-upsample-dice")
-    write_unet(record, tmp_path / "network.onnx")
     images, module = find_photographs(record)[0], record.model()
     with torch.no_grad():
         expected = module(images).softmax(1).numpy()
-    given = run(tmp_path / "network.onnx", images=images.numpy())
+    given = run(exports["unet-strided-upsample-dice"] / "network.onnx", images=images.numpy())
     assert np.abs(given - expected).max() < 1e-3
     assert (given.argmax(1) == expected.argmax(1)).mean() >= 0.999
     assert given.argmax(1).min() < given.argmax(1).max()  # a mask of more than one class
@@ -63,23 +78,28 @@ def test_a_unet_of_a_side_that_four_halvings_can_not_divide(tmp_path):
     assert np.abs(given - module.predict_probabilities(images).numpy()).max() < 1e-3
 
 
-def test_a_conditional_vae_gives_the_same_codes_drawings_and_readings(figures, tmp_path):
-    record = read_record(figures / "cvae-mnist")
-    about = export_cvae(record, tmp_path)
+def test_a_conditional_vae_gives_the_same_codes_drawings_and_readings(figures, exports):
+    record, folder = read_record(figures / "cvae-mnist"), exports["cvae-mnist"]
     module, batch = record.model(), record.examples(24)
     every, shares = torch.eye(10)[batch["label"]], torch.lerp(torch.eye(10)[3], torch.eye(10)[8], 0.25).expand(24, -1)
     codes, _ = module.encode(batch["image"], batch["label"])
-    given = run(tmp_path / "encoder.onnx", images=batch["image"].numpy(), labels=every.numpy())
+    given = run(folder / "encoder.onnx", images=batch["image"].numpy(), labels=every.numpy())
     assert np.abs(given - codes.numpy()).max() < 1e-3
-    drawings = run(tmp_path / "decoder.onnx", codes=codes.numpy(), labels=shares.contiguous().numpy())
+    drawings = run(folder / "decoder.onnx", codes=codes.numpy(), labels=shares.contiguous().numpy())
     expected = module.decode(codes, shares)
     assert np.abs(drawings - expected.numpy()).max() < 1e-3
     assert expected.std() > 0.05
-    read = run(tmp_path / "judges.onnx", images=drawings)
+    read = run(folder / "judges.onnx", images=drawings)
     assert read.shape == (1, 24, 10)
     with torch.no_grad():
         np.testing.assert_allclose(read[0], module.judges[0](expected).softmax(1), atol=2e-3)
-    content = (tmp_path / "examples.bin").read_bytes()
+
+
+def test_test_images_come_with_their_codes(figures, tmp_path, unwritten):
+    record = read_record(figures / "cvae-mnist")
+    about = export_cvae(record, tmp_path)
+    batch, content = record.examples(24), (tmp_path / "examples.bin").read_bytes()
+    codes, _ = record.model().encode(batch["image"], batch["label"])
     assert about["arrays"][0] == ["codes", 24 * about["latent"]]
     unpacked = np.frombuffer(content, "<f4", 24 * about["latent"]).reshape(24, -1)
     np.testing.assert_allclose(unpacked, codes.numpy(), atol=1e-5)
@@ -89,8 +109,7 @@ def test_a_conditional_vae_gives_the_same_codes_drawings_and_readings(figures, t
     assert (about["side"], about["channels"], about["judges"]) == (28, 1, 1)
 
 
-def test_without_a_judge_there_is_none_to_download(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "write_network", lambda net, inputs, output, file: file.touch())
+def test_without_a_judge_there_is_none_to_download(tmp_path, unwritten):
     write_untrained(tmp_path, "cvae-mnist", networks=("judge",))
     about = export_cvae(read_record(tmp_path / "cvae-mnist"), tmp_path)
     assert about["judges"] == 0
@@ -157,44 +176,33 @@ def test_codes_that_make_no_map_are_said(codes, part):
 # Taking it away.
 
 
-NAMES = ["unet-strided-upsample-dice", "cvae-mnist", "judge-mnist"]
-
-
-@pytest.fixture(scope="module")
-def exports(figures, tmp_path_factory) -> dict:
-    """A folder of exported files for each of the records."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in NAMES}
-    for name, folder in folders.items():
-        files = export_record(read_record(figures / name), folder)
-        assert {file.name for file in files} == {path.name for path in folder.iterdir()}
-    return folders
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_exported_files_run_from_the_lines_of_their_card(exports, name):
-    folder = exports[name]
-    card = (folder / "README.md").read_text()
-    lines = re.search(r"```python\n(.*?)\n```", card, re.S)[1]
+@pytest.mark.parametrize(
+    ("name", "result", "shape"),
+    [(NAMES[0], "mask", (48, 48)), (NAMES[1], "drawing", (1, 1, 28, 28)), (NAMES[2], "probabilities", (10,))],
+)
+def test_the_exported_files_run_from_the_lines_of_their_card(exports, monkeypatch, name, result, shape):
+    folder, done = exports[name], {}
+    lines = re.search(r"```python\n(.*?)\n```", (folder / "README.md").read_text(), re.S)[1]
     assert len(lines.splitlines()) == 5
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)).save(folder / "photograph.jpg")
-    result = {"unet-strided-upsample-dice": "mask", "cvae-mnist": "drawing", "judge-mnist": "probabilities"}[name]
-    code = f"{lines}\nprint(list({result}.shape))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, env=os.environ)
-    shape = {"mask": "[48, 48]", "drawing": "[1, 1, 28, 28]", "probabilities": "[10]"}[result]
-    assert done.stdout.strip().splitlines()[-1] == shape, done.stderr
+    monkeypatch.chdir(folder)
+    exec(lines, done)
+    assert done[result].shape == shape
 
 
 def test_the_card_says_what_on_which_data_how_good_and_under_what_licence(exports):
-    card = (exports["unet-strided-upsample-dice"] / "README.md").read_text()
+    text = (exports["unet-strided-upsample-dice"] / "README.md").read_text()
     titles = ["What it is", "Files", "Use", "Data", "Scores", "Limits", "Licence"]
-    assert re.findall("^## (.*)", card, re.M) == titles
-    assert "| mean iou | 0.6000 |" in card
-    assert "CC BY-SA 4.0" in card
-    assert "fingerprint 0123456789abcdef" in card
-    assert "{" not in re.sub(r"```.*?```", "", card, flags=re.S)
+    assert re.findall("^## (.*)", text, re.M) == titles
+    assert "| mean iou | 0.6000 |" in text
+    assert "CC BY-SA 4.0" in text
+    assert "fingerprint 0123456789abcdef" in text
+    assert "{" not in re.sub(r"```.*?```", "", text, flags=re.S)
 
 
-def test_an_export_replaces_an_earlier_one_and_nothing_else(figures, tmp_path):
+def test_an_export_replaces_an_earlier_one_and_nothing_else(figures, tmp_path, monkeypatch):
+    texts = iter(("first", "second"))
+    monkeypatch.setattr(card, "write_network", lambda net, inputs, output, file: file.write_text(next(texts)))
     record = read_record(figures / "judge-mnist")
     (tmp_path / "network.onnx").write_text("somebody's")
     with pytest.raises(InputError) as caught:
@@ -208,6 +216,7 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(figures, tmp_path):
     (tmp_path / "new" / "notes.txt").touch()
     export_record(record, tmp_path / "new")
     assert (tmp_path / "new" / "notes.txt").exists()
+    assert (tmp_path / "new" / "network.onnx").read_text() == "second"
 
 
 def test_a_record_without_weights_is_not_exported(figures, tmp_path):

@@ -17,7 +17,7 @@ from s18_utils.unet.module import UNetModule
 NAME = "unet-maxpool-transpose-bce"
 
 
-@pytest.mark.parametrize(("bad", "value"), [(1, math.nan), (2, math.inf), (3, math.nan)])
+@pytest.mark.parametrize(("bad", "value"), [(2, math.nan), (3, math.inf)])
 @pytest.mark.usefixtures("small", "cpu")
 def test_on_a_cpu_no_step_follows_one_without_a_finite_loss(tmp_path, monkeypatch, bad, value):
     start, steps = UNetModule.training_step, []
@@ -146,9 +146,7 @@ def test_in_a_notebook_one_picture_is_redrawn(monkeypatch):
     shown = []
     handle = SimpleNamespace(update=lambda content, **about: shown.append(("updated", content, about)))
     monkeypatch.setattr(progress, "in_notebook", lambda: True)
-    monkeypatch.setattr(
-        "IPython.display.display", lambda content, **about: shown.append(("new", content, about)) or handle
-    )
+    monkeypatch.setattr(progress, "display", lambda content, **about: shown.append(("new", content, about)) or handle)
     filmstrip = watch(epochs=2, steps=4)
     for epoch in (0, 1):
         filmstrip.on_train_epoch_end(SimpleNamespace(current_epoch=epoch, global_step=2), torch.nn.Dropout())

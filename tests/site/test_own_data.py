@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import DRAW_RECORD
 from PIL import Image, ImageDraw
 
+from s18_utils.cvae.plots import draw_variety
 from s18_utils.play.scripts import PhotoView
 from s18_utils.records import read_record
+from s18_utils.report.tables import compare_records
+from s18_utils.training import record_data
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python -m s18_utils (.*)$", PAGE, re.M)
@@ -94,5 +98,13 @@ def test_classes_train_a_conditional_vae_with_their_own_names(folders, run):
     for name, classes in (("shapes", list(SHAPES)), ("fashion", ["shirt", "shoe", "bag"])):
         record = read_record(folders / "runs" / "tiny" / f"cvae-mnist+data={name}")
         assert record.data["classes"] == classes
+    shapes = read_record(folders / "runs" / "tiny" / "cvae-mnist+data=shapes")
+    assert len(shapes.test["swap_matrix"]) == 3
+    assert shapes.test["judge_accuracy"] > 0.6
+    module = shapes.model()
+    assert len(module.judges) == 2
+    assert compare_records([shapes]).rows[0][0] == shapes.label()
+    assert draw_variety([shapes]).axes
+    assert "composite" in DRAW_RECORD(shapes, module, record_data(shapes))
     assert Image.open("composite.png").width > 100
     assert "shirt, shoe, bag" in Path("export/README.md").read_text()

@@ -38,6 +38,10 @@ def published(monkeypatch, tmp_path):
         (f"{BCE}@tiny: epochs", "2"),
         # Gains of .04 and .07: mean .055, deviation .0212, so ± 12.7062 · .0212 / √2 = .191.
         (f"{DICE} - {BCE}: test.mean_iou +.3f ±", "+0.055 (\N{MINUS SIGN}0.136 to +0.246)"),
+        (
+            f"{DICE} - {BCE}: 2*test.mean_iou +.0% ±",
+            "+11\N{NO-BREAK SPACE}% (\N{MINUS SIGN}27\N{NO-BREAK SPACE}% to +49\N{NO-BREAK SPACE}%)",
+        ),
         (f"{DICE} - {BCE}: parameters + ±", "+0"),  # which no seed has its own of
         (f"{BCE} - {DICE}: test.mean_iou", "\N{MINUS SIGN}0.050"),
     ],

@@ -4,12 +4,15 @@ import dataclasses
 from itertools import product
 
 import pytest
+from conftest import sample_history, sample_metrics
 from unet_stand_ins import StandInRecord, read_title, sample_scores
 
 from s18_utils.errors import InputError
+from s18_utils.experiments import build_settings, get_experiment
+from s18_utils.records import Record
 from s18_utils.report import values
 from s18_utils.report.intervals import format_interval
-from s18_utils.training import train_or_load
+from s18_utils.runs import folder_name, write_record
 from s18_utils.unet.effects import FACTORS, draw_effects, estimate_effects, find_combinations, tabulate_effects
 
 SEEDS = (0, 1, 2)
@@ -137,8 +140,8 @@ def test_the_table_and_the_figure_show_the_same():
     assert table.rows[2][1] == "+0.0200 (+0.0200 to +0.0200) *"
     # .001 · seed either way: effects 0, .002 and .004, so .002 ± 4.3027 · .002 / √3.
     assert table.rows[0][1] == "+0.0020 (-0.0030 to +0.0070)"
-    figure = draw_effects(records, ["mean_iou", "iou pet"])
-    assert [axis.get_title() for axis in figure.axes] == ["mean IoU", "IoU pet"]
+    figure = draw_effects(records)
+    assert [axis.get_title() for axis in figure.axes] == ["mean IoU", "IoU pet", "IoU border"]
     places = [float(bar.lines[0].get_xdata()[0]) for bar in figure.axes[0].containers]
     assert places == pytest.approx([0.002, 0, 0.02, 0, 0, 0, 0], abs=1e-9)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -146,13 +149,23 @@ def test_the_table_and_the_figure_show_the_same():
     assert "over 3 seeds: estimate and 95 % interval, synthetic data" in read_title(figure)
 
 
+def keep(folder, name="unet-maxpool-transpose-bce", **changes) -> None:
+    """Writes a made-up record."""
+    spec = get_experiment(name)
+    settings = build_settings(spec, "tiny", changes).model_dump(mode="json")
+    config = {"family": "unet", "changes": changes, "settings": settings}
+    folder = folder / folder_name(spec, changes, None)
+    write_record(Record(folder, sample_metrics(experiment=name), sample_history(), config=config), {}, {})
+
+
 def test_combinations_are_found_among_what_is_published(tmp_path, small, monkeypatch):
-    assert find_combinations(tmp_path) == []
-    train_or_load("unet-maxpool-transpose-bce", "tiny", out=tmp_path)
+    monkeypatch.setattr("s18_utils.records.PUBLISHED", tmp_path)
+    assert find_combinations() == []
+    keep(tmp_path)
     for changes in ({"up": "bilinear"}, {"up": "bilinear", "width": 6}, {"loss": "dice"}):
-        train_or_load("unet-maxpool-transpose-bce", "tiny", out=tmp_path / "unet-effects", **changes)
-    train_or_load("unet-strided-transpose-bce", "tiny", out=tmp_path / "tiny")
-    found = find_combinations(tmp_path)
+        keep(tmp_path / "unet-effects", **changes)
+    keep(tmp_path / "tiny", "unet-strided-transpose-bce")
+    found = find_combinations()
     cells = {(record.settings.down, record.settings.up, record.settings.loss) for record in found}
     assert cells == {
         *(("maxpool", "transpose", "ce"), ("maxpool", "bilinear", "ce")),

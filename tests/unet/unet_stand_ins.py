@@ -111,10 +111,3 @@ class StandInRecord:
 
 def read_title(figure) -> str:
     return figure._suptitle.get_text()
-
-
-class SaysBackground(torch.nn.Module):
-    """Says background everywhere."""
-
-    def predict(self, images):
-        return torch.ones(len(images), *images.shape[-2:], dtype=torch.long)

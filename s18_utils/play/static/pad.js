@@ -148,6 +148,7 @@ export class Pad {
 
   undo() {
     if (!this.strokes.pop()) this.picture = null;
+    if (!this.strokes.length && !this.picture) return this.clear();
     this.redraw();
     this.tell();
   }
