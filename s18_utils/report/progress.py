@@ -111,15 +111,15 @@ def scores_of(row: dict) -> dict[str, float]:
 class Filmstrip(L.Callback):
     """Keeps what a network makes of the same test images as it learns; in a notebook displays it after each epoch.
 
-    Kept is a dozen of moments, the last step among them: ends of epochs, or in a run of fewer than twelve epochs steps.
-    They travel in checkpoints, so that a resumed run has those from before.
+    Kept are a dozen of moments at most, the last step among them: ends of epochs, or steps where epochs are fewer than
+    `EPOCHS`. They travel in checkpoints, so that a resumed run has those from before.
 
     Args:
         take: a snapshot of the module in evaluation mode, uint8; it draws no random numbers.
         draw: a picture of a snapshot, given with when it was taken, `after epoch 3`.
     """
 
-    MOMENTS = 12
+    MOMENTS, EPOCHS = 12, 8
 
     def __init__(self, take: Callable[[L.LightningModule], Tensor], draw: Callable[[Tensor, str], Figure]):
         self.take, self.draw = take, draw
@@ -142,8 +142,9 @@ class Filmstrip(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         steps = int(trainer.estimated_stepping_batches)
         self.epoch_steps = steps / trainer.max_epochs
-        unit = self.epoch_steps if trainer.max_epochs >= self.MOMENTS else 1
-        moments = torch.linspace(0, steps / unit, self.MOMENTS + 1)[1:].round() * unit
+        unit = self.epoch_steps if trainer.max_epochs >= self.EPOCHS else 1
+        count = min(self.MOMENTS, round(steps / unit))
+        moments = torch.linspace(0, steps / unit, count + 1)[1:].round() * unit
         self.moments = set(moments.round().long().tolist()) - {0}
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs, batch, batch_idx: int) -> None:

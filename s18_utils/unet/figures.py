@@ -236,8 +236,8 @@ def draw_filmstrip(record: Record) -> Figure:
     images, epochs = batch["image"], record.stored_examples["snapshot_epochs"].tolist()
     columns = [(f"epoch {epoch:.2g}", masks) for epoch, masks in zip(epochs, snapshots, strict=True)]
     columns.append(("truth", batch["mask"]))
-    title = f"{record.title()}: the same test images while the network learns"
-    size = {"width": 0.61 * len(columns) + 0.1, "height": 0.61 * len(images) + 0.8}
+    title = f"{record.title()}\nThe same test images while the network learns"
+    size = {"width": 0.61 * len(columns) + 0.1, "height": 0.61 * len(images) + 1.0}
     figure, axes = new_figure(title, len(images), len(columns), **size)
     for column, (name, masks) in zip(axes.T, columns, strict=True):
         column[0].set_title(name, fontsize=8)

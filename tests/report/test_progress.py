@@ -129,7 +129,8 @@ def test_a_dozen_snapshots_are_spread_over_the_run():
     few = watch(epochs=14, steps=28).content["snapshot_epochs"].tolist()
     assert (len(few), few[0], few[-1]) == (12, 1, 14)
     assert all(epoch == int(epoch) for epoch in few)
-    # Where there are fewer epochs than that they are taken within them, and there may be fewer steps too.
+    assert watch(epochs=10, steps=30).content["snapshot_epochs"].tolist() == list(range(1, 11))
+    # Where there are few epochs they are taken within them, and there may be fewer steps too.
     assert watch(epochs=2, steps=48).content["snapshot_epochs"].tolist() == pytest.approx([n / 6 for n in range(1, 13)])
     assert watch(epochs=1, steps=3).content["snapshots"].flatten().tolist() == [1, 2, 3]
     assert watch(epochs=1, steps=0).content == {}
