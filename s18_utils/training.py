@@ -215,7 +215,11 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
         there = records.read_record(folder / folder_name(spec, own, name))
         if there and differing_settings(there.config.get("settings", {}), settings):
             discard_folder(there.folder)
-        series.append(train_whole(experiment, preset, name=name, seeds=seeds, out=folder, **own))
+            there = None
+        if there and there.published and len(there.metrics["seeds"]) >= seeds:
+            series.append(there)  # of scores alone: such a record is published without weights
+        else:
+            series.append(train_whole(experiment, preset, name=name, seeds=seeds, out=folder, **own))
     return series
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import equal, interrupt_in, listing, on_cpu, refused, weights, without_seconds
 
-from s18_utils import training
+from s18_utils import records, training
 from s18_utils.cvae.classifier_module import ClassifierModule
 from s18_utils.cvae.module import CVAEModule
 from s18_utils.cvae.variety import PAINTERS, SCORES
@@ -125,6 +125,10 @@ def test_a_trade_off_of_other_settings_is_made_anew(trained_cvae, tmp_path, tiny
     assert [len(record.metrics["seeds"]) for record in first] == [2, 2]
     monkeypatch.setattr(training, "train_seed", None)  # nothing is to be trained
     assert [record.metrics for record in measure()] == [record.metrics for record in first]
+    (first[0].folder / "weights.safetensors").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "PUBLISHED", tmp_path)  # where scores are enough
+        assert [record.metrics for record in measure()] == [record.metrics for record in first]
     monkeypatch.setitem(EXPERIMENTS[NAME].block, "latent_noise", 0.2)
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):  # but now it would be
         measure()
