@@ -122,17 +122,11 @@ def release_weights(record: Record) -> None:
 
 
 def publish_tradeoff(name: str, preset: str) -> None:
-    """Measures the trade-off where there is none of these settings, and draws it.
-
-    Only the records' scores are published; records of weights that are no longer compared go.
-    """
+    """Measures the trade-off where there is none of these settings, and draws it; records of other weights go."""
     folder = published_folder(name, preset) / f"{name}-tradeoff"
     measured = training.train_tradeoff(name, preset, folder)
     for path in {*folder.glob("*/")} - {record.folder for record in measured}:
         discard_folder(path)
-    for path in folder.glob("*/*"):
-        if path.suffix not in (".json", ".csv"):
-            path.unlink()
     save_figures(folder, {"tradeoff": s18_utils.cvae.tradeoff.draw_tradeoff(measured)})
 
 
