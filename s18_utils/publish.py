@@ -23,7 +23,7 @@ from s18_utils.records import Record, find_published
 from s18_utils.report.progress import display_message
 from s18_utils.report.readme import write_results
 from s18_utils.report.values import fill_values, look_up_value
-from s18_utils.runs import discard_folder, save_figures
+from s18_utils.runs import discard_folder, folder_name, has_scores, save_figures
 from s18_utils.settings import at_preset, by_preset
 from s18_utils.site.sources import require_notebooks
 
@@ -96,11 +96,18 @@ def published_folder(name: str, preset: str) -> Path:
     return records.PUBLISHED if kept is None or kept.preset == preset else records.PUBLISHED / preset
 
 
-def train_published(name: str, preset: str, folder: Path | None = None, **options: Any) -> Record:
-    """The published record of an experiment, or in a `folder` of a variant of it, trained if there is none of this
-    preset or one of fewer seeds."""
-    options = {"seeds": at_preset(SEEDS, preset)[get_experiment(name).family]} | options
-    return training.train_whole(name, preset, out=folder or published_folder(name, preset), **options)
+def train_published(name: str, preset: str) -> Record:
+    """The published record of an experiment, trained if there is none of this preset or one of fewer seeds."""
+    seeds = at_preset(SEEDS, preset)[get_experiment(name).family]
+    return training.train_whole(name, preset, seeds=seeds, out=published_folder(name, preset))
+
+
+def train_variant(name: str, preset: str, folder: Path, seeds: int, changes: dict[str, Any]) -> None:
+    """Trains a variant of which `folder` has no scores yet; its weights are not published."""
+    spec = get_experiment(name)
+    kept = records.read_record(folder / folder_name(spec, changes, None))
+    if not has_scores(kept, build_settings(spec, preset, changes), seeds):
+        training.train_whole(name, preset, seeds=seeds, out=folder, **changes)
 
 
 def release_weights(record: Record) -> None:
@@ -134,7 +141,7 @@ def publish_combinations(preset: str) -> None:
     """Trains the combinations of the UNets' choices that are no experiments, and draws the effects of the choices."""
     folder = records.PUBLISHED / s18_utils.unet.effects.FOLDER
     for name, changes in s18_utils.unet.effects.OTHERS:
-        train_published(name, preset, folder, **changes)
+        train_variant(name, preset, folder, at_preset(SEEDS, preset)["unet"], changes)
     combinations = s18_utils.unet.effects.find_combinations()
     save_figures(folder, {"effects": s18_utils.unet.effects.draw_effects(combinations)})
 
@@ -144,7 +151,7 @@ def publish_references(preset: str) -> None:
     name, folder = s18_utils.unet.references.VARIED, records.PUBLISHED / s18_utils.unet.references.FOLDER
     for what, changes in s18_utils.unet.references.VARIANTS.items():
         try:
-            train_published(name, preset, folder, seeds=1, **changes)
+            train_variant(name, preset, folder, 1, changes)
         except InputError as error:
             display_message(f"{name} {what} is left out: {error}", warning=True)
 

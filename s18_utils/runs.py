@@ -100,6 +100,16 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
         return False
 
 
+def has_scores(record: Record | None, settings: DataSettings, seeds: int) -> bool:
+    """Whether a published record has the scores of these settings, of so many seeds: enough where it is only tabled.
+
+    Git leaves out the weights of such records.
+    """
+    if record is None or not record.published or len(record.metrics["seeds"]) < seeds:
+        return False
+    return not differing_settings(record.config.get("settings", {}), settings.model_dump(mode="json"))
+
+
 def differing_settings(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """The settings, as JSON has them, that differ: name, and the value before and after."""
     before, after = flatten(before), flatten(after)
