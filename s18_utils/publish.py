@@ -67,7 +67,7 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
                 release_weights(record)
             if spec.tradeoff:
                 publish_tradeoff(name, preset)
-        if preset != "full" and not only:  # fourteen more trainings of minutes, not of hours
+        if preset != "full" and not only:  # trainings of minutes, not of hours
             publish_combinations(preset)
             publish_references(preset)
         compare_unets(preset)
