@@ -245,7 +245,7 @@ CVAE_CIFAR10 = Experiment(
         weight_decay=1e-4,
         flip=by_preset(tiny=False, quick=True, full=True),
         kl_weight=1.0,
-        label_weight=by_preset(tiny=20.0, quick=200.0, full=150.0),
+        label_weight=by_preset(tiny=20.0, quick=200.0, full=500.0),
         true_share=by_preset(tiny=0.2, quick=0.2, full=1.0),
         label_cap=by_preset(tiny=False, quick=False, full=True),  # what is easier to read than photographs is an emblem
         label_start=0.05,
@@ -303,7 +303,7 @@ CVAE_CIFAR10 = Experiment(
             epochs=by_preset(tiny=8, quick=8, full=14),
         ),
     ),
-    tradeoff=TRADEOFF | dict(label_weights=(0.0, 15.0, 50.0, 150.0, 500.0)),
+    tradeoff=TRADEOFF | dict(label_weights=(0.0, 50.0, 150.0, 500.0, 1500.0)),
 )
 
 EXPERIMENTS = {
