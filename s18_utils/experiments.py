@@ -6,7 +6,7 @@ run is: `tiny` takes seconds, on synthetic data, for tests; `quick` minutes on t
 scale, made for a GPU.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from s18_utils.errors import InputError, check_choice
@@ -29,6 +29,7 @@ class Experiment:
         notebook: its notebook, without the ending; empty for none.
         block: every setting of the family, a value or `by_preset(…)`.
         tradeoff: label weights that short trainings compare, how many seeds of each, and what else these change.
+        references: variants that it is held against: in words what differs, and the settings that do.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Experiment:
     notebook: str
     block: dict[str, Any]
     tradeoff: dict[str, Any] | None = None
+    references: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 # What the four UNets share, so that they differ in what their titles say and in nothing else.
@@ -97,6 +99,10 @@ UNET_STRIDED_UPSAMPLE_DICE = Experiment(
     family="unet",
     notebook="04_unet_strided_upsample_dice",
     block=UNET | dict(down="strided", up="bilinear", loss="dice"),
+    references={
+        "without skip connections": {"skip": False},
+        "pretrained encoder, EfficientNet-Lite0": {"encoder": "efficientnet-lite0", "learning_rate": 1e-3},
+    },
 )
 
 # What frozen CNNs and judges share, whatever they read.
@@ -217,6 +223,7 @@ CVAE_MNIST = Experiment(
         ),
     ),
     tradeoff=TRADEOFF | dict(label_weights=(0.0, 30.0, 100.0, 300.0, 900.0), seeds=by_preset(tiny=1, quick=3, full=3)),
+    references={"without the discriminator": {"adversarial_weight": 0.0}},
 )
 
 CVAE_CIFAR10 = Experiment(
@@ -304,6 +311,7 @@ CVAE_CIFAR10 = Experiment(
         ),
     ),
     tradeoff=TRADEOFF | dict(label_weights=(0.0, 50.0, 150.0, 500.0, 1500.0)),
+    references={"without the discriminator": {"adversarial_weight": 0.0}},
 )
 
 EXPERIMENTS = {

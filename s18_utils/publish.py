@@ -13,7 +13,6 @@ import nbformat
 import s18_utils.cvae.tradeoff
 import s18_utils.unet.effects
 import s18_utils.unet.figures
-import s18_utils.unet.references
 from s18_utils import notebooks, records, training
 from s18_utils.data.dataset import READERS
 from s18_utils.data.sources import locate_data
@@ -67,9 +66,10 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
                 release_weights(record)
             if spec.tradeoff:
                 publish_tradeoff(name, preset)
+            if published_folder(name, preset) == records.PUBLISHED:
+                publish_references(name, preset)
         if preset != "full" and not only:  # trainings of minutes, not of hours
             publish_combinations(preset)
-            publish_references(preset)
         compare_unets(preset)
         readme = notebooks.NOTEBOOKS.parent / "README.md"
         write_text(readme, write_results(readme.read_text(encoding="utf-8")))
@@ -146,12 +146,11 @@ def publish_combinations(preset: str) -> None:
     save_figures(folder, {"effects": s18_utils.unet.effects.draw_effects(combinations)})
 
 
-def publish_references(preset: str) -> None:
-    """Trains the networks that the UNets are held against, with one seed; without a package that one needs, not it."""
-    name, folder = s18_utils.unet.references.VARIED, records.PUBLISHED / s18_utils.unet.references.FOLDER
-    for what, changes in s18_utils.unet.references.VARIANTS.items():
+def publish_references(name: str, preset: str) -> None:
+    """Trains the variants that an experiment is held against, one seed each, but none whose package is not there."""
+    for what, changes in get_experiment(name).references.items():
         try:
-            train_variant(name, preset, folder, 1, changes)
+            train_variant(name, preset, records.PUBLISHED / f"{name}-references", 1, changes)
         except InputError as error:
             display_message(f"{name} {what} is left out: {error}", warning=True)
 

@@ -367,6 +367,14 @@ def read_series(folder: Path) -> list[Record]:
     return sorted(found, key=lambda record: [int(part) for part in re.findall(r"\d+", record.folder.name)])
 
 
+def find_references(name: str, preset: str) -> dict[str, Record]:
+    """The published records of an experiment's `references` at a preset, by what differs, as far as there are any."""
+    found = [read_record(path) for path in sorted((PUBLISHED / f"{name}-references").glob("*/"))]
+    kept = [record for record in found if record and record.preset == preset]
+    wanted = get_experiment(name).references.items()
+    return {text: record for text, changes in wanted for record in kept if record.changes == changes}
+
+
 def family_names(family: str) -> list[str]:
     """The names of a family's experiments, in the order of the notebooks."""
     return [experiment.name for experiment in EXPERIMENTS.values() if experiment.family == family]

@@ -91,7 +91,7 @@ def test_records_of_two_presets_are_published_side_by_side(repository, monkeypat
 
 
 def test_variants_are_published_as_scores_and_trained_once(repository, small, trained, undrawn):
-    folder = repository / "figures" / "unet-references"
+    folder = repository / "figures" / f"{NAME}-references"
     for seeds, now in ((1, [0]), (1, []), (2, [0, 1])):
         trained.clear()
         publishing.train_variant(NAME, "tiny", folder, seeds, {"skip": False})
