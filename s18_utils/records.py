@@ -126,6 +126,11 @@ class Record:
         return self.metrics["test"]
 
     @property
+    def by_seed(self) -> dict[int, dict]:
+        """The test scores of each seed."""
+        return dict(zip(self.metrics["seeds"], self.metrics.get("by_seed", []), strict=False))
+
+    @property
     def spread(self) -> dict:
         """Their standard deviations over seeds; empty for one seed."""
         return self.metrics["spread"]

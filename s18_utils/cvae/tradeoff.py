@@ -54,7 +54,7 @@ def draw_tradeoff(records: Sequence[Record], setting: str = "label_weight") -> F
     values = [getattr(record.settings, setting) for record in records]
     spec = get_experiment(records[0].experiment)
     chosen = getattr(build_settings(spec, records[0].preset), setting)
-    seeds = [[pick_scores(test) for test in record.metrics.get("by_seed") or [record.test]] for record in records]
+    seeds = [[pick_scores(test) for test in record.by_seed.values() or [record.test]] for record in records]
     names = list(seeds[0][0])
     panels = {
         "share": [name for name in ("swap agreement", "coverage", "recall", "true label") if name in names],
