@@ -20,6 +20,7 @@ def pick_scores(test: dict) -> dict[str, float | None]:
         "swap agreement": swapped["agreement"],
         "coverage": swapped["coverage"],
         "recall": swapped["recall"],
+        "precision": swapped["precision"],
         "true label": test.get("same_label_agreement"),
         "MSE": test.get("mse"),
         **{
