@@ -182,7 +182,6 @@ def tradeoff(
 @app.command()
 def export(
     experiment: RecordName,
-    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX, the one format there is.")] = True,
     preset: PresetName = None,
     records: Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
