@@ -2,8 +2,8 @@
 
 A record is a folder `<out>/<experiment>/`, or for a variant `<out>/<experiment>+<what differs>/`: `metrics.json` (what,
 on what, how good), `history.csv` (a row per seed and epoch), `config.json` (all settings), `weights.safetensors` (the
-first seed's model, no pickles) and the PNGs drawn from them. A conditional VAE's has `examples.safetensors` too: test
-images to draw anew where there are no data at hand; a UNet's has a dozen of them in `photographs.png`.
+first seed's model, no pickles), the PNGs drawn from them, and `examples.safetensors`: what figures show without the
+data at hand, of a UNet with a dozen test images in `photographs.png`.
 """
 
 import csv

@@ -217,7 +217,8 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
         if has_scores(there, settings, seeds):
             series.append(there)
             continue
-        if there and differing_settings(there.config.get("settings", {}), settings.model_dump(mode="json")):
+        other = there and differing_settings(there.config.get("settings", {}), settings.model_dump(mode="json"))
+        if other and there.preset == preset:
             discard_folder(there.folder)
         series.append(train_whole(experiment, preset, name=name, seeds=seeds, out=folder, **own))
     return series

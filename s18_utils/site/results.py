@@ -21,7 +21,7 @@ TITLES = {"unet": "UNets on Oxford-IIIT Pet", "cvae": "Conditional VAEs", "class
 
 
 def list_published() -> list[Record]:
-    """All published records but for those of trade-offs; one that can't be read is said and left out."""
+    """The published records of experiments and their networks; one that can't be read is said and left out."""
     found = []
     parents = [parent for parent in records.published_folders() if parent.is_dir()]
     for folder in [each for parent in parents for each in sorted(parent.iterdir())]:
