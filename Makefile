@@ -35,8 +35,10 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Not what took hours: the weights in build/release/, and your own records in runs/.
 clean:
-	rm -rf build runs notebooks/runs .pytest_cache .ruff_cache
+	rm -rf .pytest_cache .ruff_cache
+	[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name release -exec rm -rf {} +
 
 # setuptools warns at length that an editable package hides installed ones of its name; there are none here.
 $(INSTALLED): requirements.txt pyproject.toml

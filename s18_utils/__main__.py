@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from s18_utils.errors import InputError, check_overwritable, local_path, make_folder, write_text
+from s18_utils.errors import MARK, InputError, check_overwritable, local_path, make_folder, replacing, write_text
 from s18_utils.experiments import EXPERIMENTS, get_experiment
 from s18_utils.report.table import Table
 
@@ -25,16 +25,26 @@ ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A nam
 RecordName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name from `list`, or a variant's folder.")]
 PresetName = Annotated[str | None, typer.Option(help="tiny, quick or full; by default what suits the device.")]
 SourceName = Annotated[str | None, typer.Option(help="auto, local, kaggle, huggingface, torchvision or synthetic.")]
-OutFolder = Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")]
+OutFolder = Annotated[Path | None, typer.Option(help="Folder for the record; by default runs/<preset>.")]
+RecordsFolder = Annotated[
+    Path | None,
+    typer.Option("--records", help="Folder of the record; by default runs/<preset>, then figures/."),
+]
 
-MARK = "s18_utils"  # in the pictures that are written, which may then be written anew
 PICTURES = {".png": {"metadata": {"Software": MARK}}, ".jpg": {"pil_kwargs": {"comment": MARK}}}
 PICTURES |= {".jpeg": PICTURES[".jpg"]} | dict.fromkeys((".pdf", ".svg"), {"metadata": {"Creator": MARK}})
 
 
 def load(name: str) -> ModuleType:
-    """A module of the package, imported when a command needs it: torch takes seconds."""
-    return importlib.import_module(f"s18_utils.{name}")
+    """A module of the package, imported when a command needs it: torch takes seconds.
+
+    Raises:
+        InputError: a package that an installed copy does not bring.
+    """
+    try:
+        return importlib.import_module(f"s18_utils.{name}")
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed: run `pip install {error.name}`") from error
 
 
 @app.command("list")
@@ -70,7 +80,7 @@ def fit(
         changes["data"] = str(local_path(data))
     training = load("training")
     for key in changes.keys() & inspect.signature(training.train_or_load).parameters.keys() - {"changes"}:
-        raise InputError(f"{key} is given by itself and not by --set: write --{key} {changes[key]}")
+        raise InputError(f"{key} is given by itself and not by --set: see `python -m s18_utils fit --help`")
     record = training.train_or_load(
         experiment,
         preset,
@@ -105,11 +115,11 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
 
 @app.command()
 def evaluate(
-    experiment: RecordName, preset: PresetName = None, source: SourceName = None, out: OutFolder = None
+    experiment: RecordName, preset: PresetName = None, source: SourceName = None, records: RecordsFolder = None
 ) -> None:
     """Scores the trained model of a record on the test split again."""
     training = load("training")
-    record = load("records").existing_record(experiment, preset, out)
+    record = load("records").existing_record(experiment, preset, records)
     data = training.record_data(record, source)
     print(data.describe())
     if data.data.fingerprint != record.data["fingerprint"]:
@@ -122,7 +132,7 @@ def predict(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs of any size.")],
     experiment: Annotated[str, typer.Option(help="Whose network.")] = "unet-strided-upsample-dice",
     preset: PresetName = None,
-    records: Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")] = None,
+    records: RecordsFolder = None,
     out: Annotated[Path, typer.Option(help="Folder for the masks and overlays.")] = Path("masks"),
     mirrored: Annotated[
         bool, typer.Option("--mirrored", help="Mean over the photograph and its mirror image.")
@@ -148,7 +158,7 @@ def predict(
 def swap(
     experiment: RecordName,
     preset: PresetName = None,
-    out: OutFolder = None,
+    records: RecordsFolder = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the mismatched labels.")] = 0,
     file: Annotated[Path, typer.Option(help="The picture to write.")] = Path("composite.png"),
 ) -> None:
@@ -158,10 +168,11 @@ def swap(
     if file.suffix.lower() not in PICTURES:
         raise InputError(f"{file} is no picture's name: end it in .png, .jpg, .pdf or .svg")
     check_overwritable(local_path(file), MARK)
-    record = load("records").existing_record(experiment, preset, out)
+    record = load("records").existing_record(experiment, preset, records)
     figure = load("cvae.figures").draw_composite(record, record.model(), seed)
     place = make_folder(local_path(file).parent, "choose another file with --file") / file.name
-    figure.savefig(place, **PICTURES[file.suffix.lower()])
+    with replacing(place) as partial:
+        figure.savefig(partial, format=place.suffix[1:].lower(), **PICTURES[place.suffix.lower()])
     print_scores(record, record.test, record.spread)
     print(f"picture: {file}")
 
@@ -182,9 +193,8 @@ def tradeoff(
 @app.command()
 def export(
     experiment: RecordName,
-    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX, the one format there is.")] = True,
     preset: PresetName = None,
-    records: Annotated[Path | None, typer.Option(help="Folder of the record; by default runs/<preset>.")] = None,
+    records: RecordsFolder = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
 ) -> None:
     """Writes a record's networks as ONNX files, with a model card."""
@@ -242,8 +252,8 @@ def bench(
     measurements = load("report.bench")
     if json_file:
         make_folder(local_path(json_file).parent, "choose another file with --json")
-        check_overwritable(local_path(json_file), '"device": ')
-    numbers = {"device": load("device").describe_device()}
+        check_overwritable(local_path(json_file), '"made by": "s18_utils bench"')
+    numbers = {"made by": "s18_utils bench", "device": load("device").describe_device()}
     print(numbers["device"])
     for each, measured in measurements.measure(name):
         numbers[each] = {"title": measured.title, "rows": measured.rows}

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 DAY = 86_400  # seconds
+MARK = "s18_utils"  # in the pictures that commands write, which may then be written anew
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of most file systems
 
 

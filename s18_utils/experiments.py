@@ -6,7 +6,7 @@ run is: `tiny` takes seconds, on synthetic data, for tests; `quick` minutes on t
 scale, made for a GPU.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from s18_utils.errors import InputError, check_choice
@@ -29,6 +29,7 @@ class Experiment:
         notebook: its notebook, without the ending; empty for none.
         block: every setting of the family, a value or `by_preset(…)`.
         tradeoff: label weights that short trainings compare, how many seeds of each, and what else these change.
+        references: variants that it is held against: in words what differs, and the settings that do.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Experiment:
     notebook: str
     block: dict[str, Any]
     tradeoff: dict[str, Any] | None = None
+    references: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 # What the four UNets share, so that they differ in what their titles say and in nothing else.
@@ -51,8 +53,8 @@ UNET = dict(
     skip=True,
     width=by_preset(tiny=8, quick=16, full=64),  # 64 is the paper's and the assignment's
     seed=0,
-    epochs=by_preset(tiny=2, quick=10, full=10),
-    half_size_epochs=by_preset(tiny=0, quick=7, full=7),  # a quarter of the cost each; the last ones set the outline
+    epochs=by_preset(tiny=2, quick=10, full=13),
+    half_size_epochs=by_preset(tiny=0, quick=7, full=9),  # a quarter of the cost each; the last ones set the outline
     batch_size=by_preset(tiny=8, quick=16, full=16),
     learning_rate=by_preset(tiny=4e-3, quick=4e-3, full=1.5e-3),  # wide networks diverge sooner
     weight_decay=by_preset(tiny=1e-2, quick=1e-2, full=5e-2),
@@ -98,6 +100,11 @@ UNET_STRIDED_UPSAMPLE_DICE = Experiment(
     family="unet",
     notebook="04_unet_strided_upsample_dice",
     block=UNET | dict(down="strided", up="bilinear", loss="dice"),
+    references={
+        "without skip connections": {"skip": False},
+        "with augmentation": {"rotate": 6.0, "zoom": 0.15, "shift": 0.06, "colour": 0.15},
+        "pretrained encoder, EfficientNet-Lite0": {"encoder": "efficientnet-lite0", "learning_rate": 1e-3},
+    },
 )
 
 # What frozen CNNs and judges share, whatever they read.
@@ -218,6 +225,7 @@ CVAE_MNIST = Experiment(
         ),
     ),
     tradeoff=TRADEOFF | dict(label_weights=(0.0, 30.0, 100.0, 300.0, 900.0), seeds=by_preset(tiny=1, quick=3, full=3)),
+    references={"without the discriminator": {"adversarial_weight": 0.0}},
 )
 
 CVAE_CIFAR10 = Experiment(
@@ -246,7 +254,7 @@ CVAE_CIFAR10 = Experiment(
         weight_decay=1e-4,
         flip=by_preset(tiny=False, quick=True, full=True),
         kl_weight=1.0,
-        label_weight=by_preset(tiny=20.0, quick=200.0, full=150.0),
+        label_weight=by_preset(tiny=20.0, quick=200.0, full=500.0),
         true_share=by_preset(tiny=0.2, quick=0.2, full=1.0),
         label_cap=by_preset(tiny=False, quick=False, full=True),  # what is easier to read than photographs is an emblem
         label_start=0.05,
@@ -304,7 +312,8 @@ CVAE_CIFAR10 = Experiment(
             epochs=by_preset(tiny=8, quick=8, full=14),
         ),
     ),
-    tradeoff=TRADEOFF | dict(label_weights=(0.0, 15.0, 50.0, 150.0, 500.0)),
+    tradeoff=TRADEOFF | dict(label_weights=(0.0, 50.0, 150.0, 500.0, 1500.0)),
+    references={"without the discriminator": {"adversarial_weight": 0.0}},
 )
 
 EXPERIMENTS = {

@@ -13,12 +13,12 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from PIL import Image
 
-from s18_utils.errors import check_choice, make_folder
+from s18_utils.errors import InputError, check_choice, make_folder
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import default_preset, family_names, find_records
 from s18_utils.report.tables import compare_records
 from s18_utils.site.generator import find_katex
-from s18_utils.site.run import write_run
+from s18_utils.site.run import MADE, write_run
 from s18_utils.site.sources import require_notebooks
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -69,9 +69,12 @@ def run_notebooks(out: Path, preset: str | None = None, only: str | None = None)
         os.environ["S18_PRESET"] = preset  # kernels inherit it
     default_preset()  # refuses an unknown one before anything is written
     out = make_folder(out, "choose another with --out")
+    pages = [Page(row.notebook, row.title) for row in EXPERIMENTS.values() if row.notebook and only in (None, row.name)]
+    for file in (out / "index.html", *(out / f"{page.name}.ipynb" for page in pages)):
+        if file.exists() and not (out / MADE).is_dir():
+            raise InputError(f"{file} is there and of no run: move it away, or choose another folder with --out")
     os.environ["S18_RUNS"] = str(out / "runs")
     katex = find_katex()
-    pages = [Page(row.notebook, row.title) for row in EXPERIMENTS.values() if row.notebook and only in (None, row.name)]
     for page in pages:
         page.state = "running"
         write_pages(out, pages, katex)

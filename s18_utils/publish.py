@@ -13,7 +13,6 @@ import nbformat
 import s18_utils.cvae.tradeoff
 import s18_utils.unet.effects
 import s18_utils.unet.figures
-import s18_utils.unet.references
 from s18_utils import notebooks, records, training
 from s18_utils.data.dataset import READERS
 from s18_utils.data.sources import locate_data
@@ -23,7 +22,7 @@ from s18_utils.records import Record, find_published
 from s18_utils.report.progress import display_message
 from s18_utils.report.readme import write_results
 from s18_utils.report.values import fill_values, look_up_value
-from s18_utils.runs import discard_folder, save_figures
+from s18_utils.runs import discard_folder, folder_name, has_scores, save_figures
 from s18_utils.settings import at_preset, by_preset
 from s18_utils.site.sources import require_notebooks
 
@@ -67,9 +66,10 @@ def publish(preset: str, only: Sequence[str] = ()) -> list[str]:
                 release_weights(record)
             if spec.tradeoff:
                 publish_tradeoff(name, preset)
-        if preset != "full" and not only:  # fifteen more trainings of minutes, not of hours
+            if published_folder(name, preset) == records.PUBLISHED:
+                publish_references(name, preset)
+        if preset != "full" and not only:  # trainings of minutes, not of hours
             publish_combinations(preset)
-            publish_references(preset)
         compare_unets(preset)
         readme = notebooks.NOTEBOOKS.parent / "README.md"
         write_text(readme, write_results(readme.read_text(encoding="utf-8")))
@@ -96,11 +96,18 @@ def published_folder(name: str, preset: str) -> Path:
     return records.PUBLISHED if kept is None or kept.preset == preset else records.PUBLISHED / preset
 
 
-def train_published(name: str, preset: str, folder: Path | None = None, **options: Any) -> Record:
-    """The published record of an experiment, or in a `folder` of a variant of it, trained if there is none of this
-    preset or one of fewer seeds."""
-    options = {"seeds": at_preset(SEEDS, preset)[get_experiment(name).family]} | options
-    return training.train_whole(name, preset, out=folder or published_folder(name, preset), **options)
+def train_published(name: str, preset: str) -> Record:
+    """The published record of an experiment, trained if there is none of this preset or one of fewer seeds."""
+    seeds = at_preset(SEEDS, preset)[get_experiment(name).family]
+    return training.train_whole(name, preset, seeds=seeds, out=published_folder(name, preset))
+
+
+def train_variant(name: str, preset: str, folder: Path, seeds: int, changes: dict[str, Any]) -> None:
+    """Trains a variant of which `folder` has no scores yet; its weights are not published."""
+    spec = get_experiment(name)
+    kept = records.read_record(folder / folder_name(spec, changes, None))
+    if not has_scores(kept, build_settings(spec, preset, changes), seeds):
+        training.train_whole(name, preset, seeds=seeds, out=folder, **changes)
 
 
 def release_weights(record: Record) -> None:
@@ -134,17 +141,16 @@ def publish_combinations(preset: str) -> None:
     """Trains the combinations of the UNets' choices that are no experiments, and draws the effects of the choices."""
     folder = records.PUBLISHED / s18_utils.unet.effects.FOLDER
     for name, changes in s18_utils.unet.effects.OTHERS:
-        train_published(name, preset, folder, **changes)
+        train_variant(name, preset, folder, at_preset(SEEDS, preset)["unet"], changes)
     combinations = s18_utils.unet.effects.find_combinations()
     save_figures(folder, {"effects": s18_utils.unet.effects.draw_effects(combinations)})
 
 
-def publish_references(preset: str) -> None:
-    """Trains the networks that the UNets are held against, with one seed; without a package that one needs, not it."""
-    name, folder = s18_utils.unet.references.VARIED, records.PUBLISHED / s18_utils.unet.references.FOLDER
-    for what, changes in s18_utils.unet.references.VARIANTS.items():
+def publish_references(name: str, preset: str) -> None:
+    """Trains the variants that an experiment is held against, one seed each, but none whose package is not there."""
+    for what, changes in get_experiment(name).references.items():
         try:
-            train_published(name, preset, folder, seeds=1, **changes)
+            train_variant(name, preset, records.PUBLISHED / f"{name}-references", 1, changes)
         except InputError as error:
             display_message(f"{name} {what} is left out: {error}", warning=True)
 

@@ -2,8 +2,8 @@
 
 A record is a folder `<out>/<experiment>/`, or for a variant `<out>/<experiment>+<what differs>/`: `metrics.json` (what,
 on what, how good), `history.csv` (a row per seed and epoch), `config.json` (all settings), `weights.safetensors` (the
-first seed's model, no pickles) and the PNGs drawn from them. A conditional VAE's has `examples.safetensors` too: test
-images to draw anew where there are no data at hand; a UNet's has a dozen of them in `photographs.png`.
+first seed's model, no pickles), the PNGs drawn from them, and `examples.safetensors`: what figures show without the
+data at hand, of a UNet with a dozen test images in `photographs.png`.
 """
 
 import csv
@@ -124,6 +124,11 @@ class Record:
     def test(self) -> dict:
         """Scores on the test split, means over its seeds."""
         return self.metrics["test"]
+
+    @property
+    def by_seed(self) -> dict[int, dict]:
+        """The test scores of each seed."""
+        return dict(zip(self.metrics["seeds"], self.metrics.get("by_seed", []), strict=False))
 
     @property
     def spread(self) -> dict:
@@ -365,6 +370,14 @@ def read_series(folder: Path) -> list[Record]:
     if not found:
         raise InputError(f"there are no records in {folder}: run what makes them first")
     return sorted(found, key=lambda record: [int(part) for part in re.findall(r"\d+", record.folder.name)])
+
+
+def find_references(name: str, preset: str) -> dict[str, Record]:
+    """The published records of an experiment's `references` at a preset, by what differs, as far as there are any."""
+    found = [read_record(path) for path in sorted((PUBLISHED / f"{name}-references").glob("*/"))]
+    kept = [record for record in found if record and record.preset == preset]
+    wanted = get_experiment(name).references.items()
+    return {text: record for text, changes in wanted for record in kept if record.changes == changes}
 
 
 def family_names(family: str) -> list[str]:

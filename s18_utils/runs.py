@@ -74,22 +74,19 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
         InputError: a record of other settings or other real data is in the way, so that training would replace it.
     """
     other = differing_settings(kept.config.get("settings", {}), config["settings"])
+    remedy = f"replace that one with {retrain_by(config)}"
+    if config["family"] != "classifier":  # what a network's record is called, its conditional VAE says
+        remedy = f"give this one a name of its own, or {remedy}"
     if other and kept.folder == folder:
         what = ", ".join(f"{name}={before!r} instead of {after!r}" for name, before, after in other[:3])
-        raise InputError(
-            f"{folder} holds a record of other settings ({what}): give this one a name of its own, or replace that one "
-            "with retrain"
-        )
+        raise InputError(f"{folder} holds a record of other settings ({what}): {remedy}")
     if other or kept.metrics["interrupted"] or len(kept.metrics["seeds"]) < config["seeds"]:
         return False
     same = kept.data["fingerprint"] == config["fingerprint"]
     invented = kept.synthetic or config["settings"]["source"] == "synthetic"
     if not same and (invented or not (synthetic or kept.published)):
         if kept.folder == folder and not kept.synthetic:
-            raise InputError(
-                f"{folder} holds a record of other data, from {kept.data['source']}: give this one a name of its own, "
-                "or replace that one with retrain"
-            )
+            raise InputError(f"{folder} holds a record of other data, from {kept.data['source']}: {remedy}")
         return False
     try:
         kept.fetch_weights()
@@ -98,6 +95,23 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
         if kept.released:
             display_message(str(error), warning=True)
         return False
+
+
+def retrain_by(config: dict) -> str:
+    """What starts the training of a run over: a conditional VAE's networks are not begun anew with it."""
+    if config["family"] != "classifier":
+        return "retrain"
+    return f"`python -m s18_utils fit {config['experiment']} --retrain`, of the same preset, settings and folder"
+
+
+def has_scores(record: Record | None, settings: DataSettings, seeds: int) -> bool:
+    """Whether a published record has the scores of these settings, of so many seeds: enough where it is only tabled.
+
+    Git leaves out the weights of such records.
+    """
+    if record is None or not record.published or len(record.metrics["seeds"]) < seeds:
+        return False
+    return not differing_settings(record.config.get("settings", {}), settings.model_dump(mode="json"))
 
 
 def differing_settings(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -118,7 +132,7 @@ def start_folder(partial: Path, config: dict) -> None:
         if other:
             raise InputError(
                 f"the training begun in {partial} had another {', '.join(other)}: go on with it as it was begun, or "
-                "start over with retrain"
+                f"start over with {retrain_by(config)}"
             )
     make_folder(partial, REMEDY)
     records.write_json(started, config)

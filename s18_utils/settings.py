@@ -132,9 +132,7 @@ class ByPreset:
     full: Any
 
 
-def by_preset(tiny: Any, quick: Any, full: Any) -> ByPreset:
-    """A setting that depends on the preset."""
-    return ByPreset(tiny, quick, full)
+by_preset = ByPreset  # as blocks write it
 
 
 def at_preset(block: dict[str, Any], preset: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from s18_utils.runs import (
     differing_settings,
     discard_folder,
     folder_name,
+    has_scores,
     is_first_process,
     network_changes,
     normalise_changes,
@@ -211,9 +212,13 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
     for weight in weights:
         name = f"label weight {weight:g}"
         own = changes | {"label_weight": weight}
-        settings = build_settings(spec, preset, own).model_dump(mode="json")
+        settings = build_settings(spec, preset, own)
         there = records.read_record(folder / folder_name(spec, own, name))
-        if there and differing_settings(there.config.get("settings", {}), settings):
+        if has_scores(there, settings, seeds):
+            series.append(there)
+            continue
+        other = there and differing_settings(there.config.get("settings", {}), settings.model_dump(mode="json"))
+        if other and there.preset == preset:
             discard_folder(there.folder)
         series.append(train_whole(experiment, preset, name=name, seeds=seeds, out=folder, **own))
     return series

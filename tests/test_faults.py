@@ -6,6 +6,7 @@ import pytest
 from conftest import assert_one_sentence, listing
 from PIL import Image
 
+from s18_utils import notebooks
 from s18_utils.data.dataset import open_data
 from s18_utils.data.pictures import read_picture
 from s18_utils.errors import InputError
@@ -57,10 +58,10 @@ def test_no_command_overwrites_what_it_did_not_make(run, tmp_path, monkeypatch, 
     Image.new("RGB", (40, 30), "red").save(tmp_path / "cat.jpg")
     kept, made = ("--preset", "tiny"), tmp_path / "made"
     commands = {
-        made / "x.png": ("swap", "cvae-mnist", *kept, "--out", trained_cvae, "--file", made / "x.png"),
-        made / "x.jpg": ("swap", "cvae-mnist", *kept, "--out", trained_cvae, "--file", made / "x.jpg"),
-        made / "x.pdf": ("swap", "cvae-mnist", *kept, "--out", trained_cvae, "--file", made / "x.pdf"),
-        made / "x.svg": ("swap", "cvae-mnist", *kept, "--out", trained_cvae, "--file", made / "x.svg"),
+        made / "x.png": ("swap", "cvae-mnist", *kept, "--records", trained_cvae, "--file", made / "x.png"),
+        made / "x.jpg": ("swap", "cvae-mnist", *kept, "--records", trained_cvae, "--file", made / "x.jpg"),
+        made / "x.pdf": ("swap", "cvae-mnist", *kept, "--records", trained_cvae, "--file", made / "x.pdf"),
+        made / "x.svg": ("swap", "cvae-mnist", *kept, "--records", trained_cvae, "--file", made / "x.svg"),
         made / "x.json": ("bench", "swap", "--json", made / "x.json"),
         made / "cat-overlay.png": (
             *("predict", tmp_path / "cat.jpg", "--experiment", NAME, *kept),
@@ -78,6 +79,10 @@ def test_no_command_overwrites_what_it_did_not_make(run, tmp_path, monkeypatch, 
             assert run(*words)[0] == 0, file.name
         assert file.stat().st_size > 0
         shutil.rmtree(made)
+    shutil.copytree(notebooks.NOTEBOOKS, made)
+    before = listing(made)
+    assert run("run", "--only", NAME, "--out", made)[0] == 2  # nor the notebooks themselves
+    assert listing(made) == before
     (tmp_path / "b").mkdir()
     shutil.copy(tmp_path / "cat.jpg", tmp_path / "b" / "cat.jpg")
     status, _, errors = run("predict", tmp_path / "cat.jpg", tmp_path / "b" / "cat.jpg", "--out", made)

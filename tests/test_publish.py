@@ -90,6 +90,16 @@ def test_records_of_two_presets_are_published_side_by_side(repository, monkeypat
     assert [row.split(" | ")[1] for row in rows] == ["tiny", "quick", "full"]
 
 
+def test_variants_are_published_as_scores_and_trained_once(repository, small, trained, undrawn):
+    folder = repository / "figures" / f"{NAME}-references"
+    for seeds, now in ((1, [0]), (1, []), (2, [0, 1])):
+        trained.clear()
+        publishing.train_variant(NAME, "tiny", folder, seeds, {"skip": False})
+        assert trained == now
+        (folder / f"{NAME}+skip=false" / "weights.safetensors").unlink(missing_ok=True)  # which git leaves out
+    assert read_record(folder / f"{NAME}+skip=false").metrics["seeds"] == [0, 1]
+
+
 def test_trade_offs_are_published_beside_the_records_of_their_preset(repository, monkeypatch):
     measured = []
 

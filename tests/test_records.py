@@ -17,6 +17,7 @@ from s18_utils.experiments import build_settings, get_experiment
 from s18_utils.fitting import describe_surroundings, find_commit, summarise_seeds
 from s18_utils.records import Record, build_module, existing_record, find_record, find_records, read_record, write_json
 from s18_utils.runs import write_record
+from s18_utils.settings import describe_changes
 from s18_utils.unet.module import UNetModule
 
 NAME = "unet-maxpool-transpose-bce"
@@ -354,3 +355,13 @@ def test_released_weights_that_can_not_be_had_are_one_sentence(tmp_path, monkeyp
         read_record(record.folder).model()
     assert_one_sentence(str(caught.value))
     assert list((tmp_path / "hub").rglob("*.safetensors")) == []
+
+
+def test_published_references_are_named_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "PUBLISHED", tmp_path)
+    name = "unet-strided-upsample-dice"
+    for changes in ({"skip": False}, {"skip": False, "width": 8}):
+        folder = tmp_path / f"{name}-references" / describe_changes(changes)
+        write_record(Record(folder, sample_metrics(), sample_history(), config={"changes": changes}), {}, {})
+    assert list(records.find_references(name, "tiny")) == ["without skip connections"]
+    assert records.find_references(name, "quick") == records.find_references("cvae-mnist", "tiny") == {}

@@ -49,7 +49,7 @@ def score_swaps(module: nn.Module, data) -> dict:
           in nats per image; `bits_per_dim`: bounds the cost of the 8-bit image from above, (negative log-likelihood
           under a code drawn from the posterior + KL) / (D ln 2) + log2 255;
         - `survives`: what `survival` says of each measure; `label_loss`, `classifier_accuracy`: the frozen CNN's;
-          `judge_accuracy`: the first judge's.
+          `judge_accuracy`: the first judge's; `real_agreement`: of all judges on the test images themselves.
 
     Raises:
         InputError: no judge, one without a feature layer, or one no better than chance.
@@ -76,7 +76,8 @@ def score_swaps(module: nn.Module, data) -> dict:
             if few:
                 display_message(
                     f"Precision, recall, density and coverage are not scored: of class {few[0]} there are fewer than "
-                    f"{NEIGHBOURS + 1} test images or fewer than {2 * NEIGHBOURS + 2} training images.",
+                    f"{NEIGHBOURS + 1} test images, or of all others together, or fewer than {2 * NEIGHBOURS + 2} "
+                    "training images.",
                     warning=True,
                 )
                 return scores

@@ -4,8 +4,9 @@
             + label_weight * (true_share * label_loss of true + label_loss of swapped)
             + adversarial_weight * generator_loss (see `discriminator`)
 
-All are in nats per image, so that the weights compare like with like. A mean over pixels beside a sum over code
-dimensions would silently weigh the KL some hundred times too much, and the posterior would collapse.
+All but the last, a score without a unit, are in nats per image, so that the weights compare like with like. A mean over
+pixels beside a sum over code dimensions would silently weigh the KL some hundred times too much, and the posterior
+would collapse.
 """
 
 import math

@@ -234,7 +234,8 @@ class CVAEModule(L.LightningModule):
         return min(max(climb, 0.0), 1.0)
 
     def terms(self, images: Tensor, labels: Tensor, ramp: float = 1.0) -> dict[str, Tensor]:
-        """Every term of the objective as a mean over the batch, in nats per image, and their weighted `loss`."""
+        """The terms of the objective as means over the batch, in nats per image but for the discriminator's score,
+        which has no unit; their weighted `loss`; and the discriminator's own loss, which is no part of it."""
         self.check_pairs(images, labels)
         h = self.hparams
         mu, logvar = self.vae.encoder(images, labels)

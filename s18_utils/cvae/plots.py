@@ -38,7 +38,6 @@ def draw_matrix(record: Record, named: int = 5) -> Figure:
     figure, [[axis]] = new_figure(title, width=7.4, height=6.2)
     show_matrix(axis, agreement, names, min(math.floor(swaps.min()), 99), 100)
     axis.set(xlabel="asked", ylabel="true")
-    figure.axes[-1].tick_params(color=GREY, labelcolor=GREY)  # of the colours' scale
     places = swaps.flatten().argsort()[: min(named, len(names) * (len(names) - 1))]
     worst = [divmod(place, len(names)) for place in places.tolist()]
     for true, asked in worst:

@@ -20,6 +20,7 @@ def pick_scores(test: dict) -> dict[str, float | None]:
         "swap agreement": swapped["agreement"],
         "coverage": swapped["coverage"],
         "recall": swapped["recall"],
+        "precision": swapped["precision"],
         "true label": test.get("same_label_agreement"),
         "MSE": test.get("mse"),
         **{
@@ -54,7 +55,7 @@ def draw_tradeoff(records: Sequence[Record], setting: str = "label_weight") -> F
     values = [getattr(record.settings, setting) for record in records]
     spec = get_experiment(records[0].experiment)
     chosen = getattr(build_settings(spec, records[0].preset), setting)
-    seeds = [[pick_scores(test) for test in record.metrics.get("by_seed") or [record.test]] for record in records]
+    seeds = [[pick_scores(test) for test in record.by_seed.values() or [record.test]] for record in records]
     names = list(seeds[0][0])
     panels = {
         "share": [name for name in ("swap agreement", "coverage", "recall", "true label") if name in names],

@@ -90,8 +90,13 @@ def files(root: Path) -> list[Path]:
     found = [root / name for name in file_names(root)]
     for file in found:
         if not file.is_file():
-            raise InputError(f"{file} is missing: put it there, or delete {root} to have CIFAR-10 downloaded")
+            raise InputError(f"{file} is missing: put it there{or_download(root)}")
     return found
+
+
+def or_download(root: Path) -> str:
+    """The other remedy for files that are not whole, where the folder holds nothing else."""
+    return f", or delete {root} to have CIFAR-10 downloaded" if root.name == BATCHES else ""
 
 
 def draw(size: int = SIZE) -> Tensors:
@@ -141,8 +146,7 @@ def read_batches(root: Path) -> Tensors:
         splits = [Batches(root.parent, train=split == "train") for split in labelled.SPLITS]
     except (RuntimeError, OSError) as error:  # another checksum; or what may not be read
         raise InputError(
-            f"the files in {root} are damaged: unpack cifar-10-python.tar.gz again, or delete {root} to have CIFAR-10 "
-            "downloaded"
+            f"the files in {root} are damaged: unpack cifar-10-python.tar.gz again{or_download(root)}"
         ) from error
     arrays = [(part, str(root)) for split in splits for part in (split.data, np.array(split.targets))]
     return labelled.check_arrays(arrays, 3, SIZE)

@@ -209,9 +209,8 @@ def read_labelled(listed: Listed, size: int | None, channels: int | None = None)
     def decode(item: tuple[Path, int]) -> np.ndarray:
         image = open_file(item[0])
         if image.size != (side, side) and (size is None or channels):
-            raise InputError(
-                f"{item[0]} is {image.width}×{image.height} and not {side}×{side}: choose a size, or resize the images"
-            )
+            remedy = "resize the images" if channels else "choose a size, or resize the images"
+            raise InputError(f"{item[0]} is {image.width}×{image.height} and not {side}×{side}: {remedy}")
         pixels = np.array(resize_picture(to_rgb(turn_upright(image), item[0]), side))
         return pixels[..., :1] if (pixels == pixels[..., :1]).all() else pixels
 

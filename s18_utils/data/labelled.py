@@ -81,9 +81,7 @@ def read_idx_file(file: Path) -> np.ndarray:
         shape = np.frombuffer(content, ">u4", content[3], 4).astype(np.int64)
         return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape).copy()
     except UNREADABLE as error:
-        raise InputError(
-            f"can't read {file}, it is damaged or not in MNIST's format: replace it, or delete {file.parent}"
-        ) from error
+        raise InputError(f"can't read {file}, it is damaged or not in MNIST's format: replace it") from error
 
 
 def check_arrays(arrays: list[Named], channels: int, size: int, classes: int = 10) -> Tensors:

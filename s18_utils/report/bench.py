@@ -65,7 +65,8 @@ def measure(name: str | None = None) -> Iterator[tuple[str, Measurement]]:
 def measure_batches() -> Measurement:
     """Images per second into float batches.
 
-    Both ways read the same training images, shuffled, without augmentation, and end at a float batch with int64 masks.
+    Both ways read training images, shuffled, without augmentation, and end at a float batch with int64 masks; the plain
+    one those of the validation cut as well.
     """
     settings = unet_settings()
     data, plain = open_pets(settings), plain_loader("trainval", settings)
@@ -81,12 +82,12 @@ def measure_epochs() -> Measurement:
     """Whole epochs, validation included, from files to weights: the plain loop has no augmentation, ours has."""
     settings = unet_settings()
     data, loaders = open_pets(settings), [plain_loader(split, settings) for split in ("trainval", "test")]
-    most = CPU_IMAGES if device().type == "cpu" else len(loaders[0].dataset)
-    counts = [min(len(loaders[0].dataset), most), min(len(loaders[1].dataset), most // 9)]
+    store = training.build_batches(data, settings, seed=0)
+    most = CPU_IMAGES if device().type == "cpu" else len(store.train)
+    counts = [min(len(store.train), most), min(len(store.val), most // 9)]
     for loader, count in zip(loaders, counts, strict=True):
         loader.dataset._images = loader.dataset._images[:count]
         loader.dataset._segs = loader.dataset._segs[:count]
-    store = training.build_batches(data, settings, seed=0)
     store.train.rows, store.val.rows = store.train.rows[: counts[0]], store.val.rows[: counts[1]]
     plain = functools.partial(plain_epoch, new_unet(settings, data), *loaders)
     ours = new_unet(settings, data).to(memory_format=torch.channels_last)

@@ -39,10 +39,7 @@ def gains_by_seed(before: Record, after: Record, find: Callable[[dict], float | 
     Args:
         find: the score in question of a record's `test`.
     """
-    first, second = (
-        dict(zip(record.metrics["seeds"], map(find, record.metrics.get("by_seed", [])), strict=False))
-        for record in (before, after)
-    )
+    first, second = ({seed: find(test) for seed, test in record.by_seed.items()} for record in (before, after))
     scores = [*first.values(), *second.values()]
     if first.keys() != second.keys() or len(first) < 2 or None in scores:
         return []

@@ -38,7 +38,7 @@ def compare_records(records: Sequence[Record]) -> Table:
     classes = dict.fromkeys(name for record in records for name in record.test.get("iou", ()))
     if classes:
         scores = {"mIoU": "mean iou"} | {f"IoU {name}": f"iou {name}".replace("_", " ") for name in classes} | scores
-    header = ["experiment", "preset", *scores, "training images", "parameters", "seconds"]
+    header = ["experiment", "preset", *scores, "training images", "parameters", "seconds a seed"]
     rows = []
     for record in records:
         data = record.data
@@ -49,7 +49,7 @@ def compare_records(records: Sequence[Record]) -> Table:
                 *(format_score(record, name, DECIMALS.get(name, 3)) for name in scores.values()),
                 f"{data['train']:,} {'synthetic' if record.synthetic else data['title']}",
                 f"{record.metrics['parameters']:,}",
-                f"{record.metrics['seconds']:.0f}",
+                f"{record.metrics['seconds'] / len(record.metrics['seeds']):.0f}",
             ]
         )
     return Table(header, rows)

@@ -87,8 +87,7 @@ def render_pages(
     for name in ("objects.inv", ".buildinfo"):
         (out / name).unlink(missing_ok=True)
     for name in served:
-        copy = shutil.copytree if (sources / name).is_dir() else shutil.copy
-        copy(sources / name, out / name)
+        shutil.copytree(sources / name, out / name)
     if katex:
         copy_katex(katex, out / "_static" / "katex")
     lines = re.sub(r"\x1b\[[\d;]*m", "", warnings.getvalue()).replace(f"{sources}{os.sep}", "").splitlines()

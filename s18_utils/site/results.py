@@ -21,7 +21,7 @@ TITLES = {"unet": "UNets on Oxford-IIIT Pet", "cvae": "Conditional VAEs", "class
 
 
 def list_published() -> list[Record]:
-    """All published records but for those of trade-offs; one that can't be read is said and left out."""
+    """The published records of experiments and their networks; one that can't be read is said and left out."""
     found = []
     parents = [parent for parent in records.published_folders() if parent.is_dir()]
     for folder in [each for parent in parents for each in sorted(parent.iterdir())]:
@@ -51,7 +51,9 @@ def write_results(sources: Path, published: list[Record]) -> list[str]:
         pictures = sorted(records.PUBLISHED.glob("unets_*.png")) if family == "unet" else []
         parts += show_pictures(sources, pictures)
         parts += show_effects(sources) if family == "unet" else []
-        parts += [part for record in kept if family == "cvae" for part in show_tradeoff(sources, record)]
+        for record in kept:
+            parts += show_references(sources, record)
+            parts += show_tradeoff(sources, record) if family == "cvae" else []
     (sources / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return list(names.values())
 
@@ -65,6 +67,24 @@ def show_effects(sources: Path) -> list[str]:
         return []
     pictures = show_pictures(sources, sorted((records.PUBLISHED / FOLDER).glob("*.png")))
     return ["### All eight combinations, and what each choice changes", tables[0], *pictures, tables[1]]
+
+
+def show_references(sources: Path, record: Record) -> list[str]:
+    """A record beside those of its experiment's references, as parts of a page; nothing if there are none."""
+    try:
+        references = records.find_references(record.experiment, record.preset)
+        table = compare_records([record, *references.values()])
+    except (InputError, KeyError, TypeError) as error:
+        display_message(f"The site is built without what {record.experiment} is held against: {error}", warning=True)
+        return []
+    if not references:
+        return []
+    rows = [[name, *row[1:]] for name, row in zip([record.label(), *references], table.rows, strict=True)]
+    parts = [f"### Held against: {record.label()}", Table(table.header, rows).markdown()]
+    for name, reference in references.items():
+        pictures = [path for path in [reference.folder / "composite.png"] if path.is_file()]
+        parts += [f"Drawn {name}:"] * bool(pictures) + show_pictures(sources, pictures)
+    return parts
 
 
 def show_tradeoff(sources: Path, record: Record) -> list[str]:

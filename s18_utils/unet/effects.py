@@ -124,10 +124,8 @@ def arrange_scores(records: Sequence[Record], score: str) -> dict[tuple[str, ...
         cell = tuple(getattr(record.settings, name) for name in FACTORS)
         if cell in cells:
             raise InputError(f"there are two records of {describe_cell(cell)}: pass one of them")
-        cells[cell] = {
-            seed: flatten_scores(test).get(score.replace("_", " "))
-            for seed, test in zip(record.metrics["seeds"], record.metrics.get("by_seed", []), strict=False)
-        }
+        name = score.replace("_", " ")
+        cells[cell] = {seed: flatten_scores(test).get(name) for seed, test in record.by_seed.items()}
     lacking = [describe_cell(cell) for cell in product(*FACTORS.values()) if cell not in cells]
     if lacking:
         raise InputError(f"effects need all eight combinations, these are missing: {'; '.join(lacking)}")

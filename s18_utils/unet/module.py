@@ -19,11 +19,12 @@ from s18_utils.unet.pretrained import PretrainedUNet
 
 
 class Scores(nn.Module):
-    """Scores of predicted masks, each over all pixels of all images it was given, not averaged over batches.
+    """Scores of predicted masks over all pixels of all images that it was given, and their mean losses.
 
     Pixel accuracy in [0, 1]; IoU = overlap / union (Jaccard index) and Dice = 2 overlap / (sum of sizes), in [0, 1],
-    for each class and as their mean; the training loss, and the pooled Dice loss. A class that is nowhere, neither in
-    a mask nor in a prediction, has no IoU: it is None, and left out of the mean.
+    for each class and as their mean. A class that is nowhere, neither in a mask nor in a prediction, has no IoU: it is
+    None, and left out of the mean. The training loss and the pooled Dice loss are means over batches: the Dice loss
+    depends a little on their size.
     """
 
     def __init__(self, classes: Sequence[str]):

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from s18_utils.data.pictures import picture_to_tensor, read_picture, resize_picture
 from s18_utils.device import autocast
-from s18_utils.errors import InputError, check_overwritable, make_folder
+from s18_utils.errors import MARK, InputError, check_overwritable, make_folder, replacing
 from s18_utils.unet.module import UNetModule
 from s18_utils.unet.overlay import draw_index, draw_overlay, enlarge_mask
-
-MARK = "s18_utils"  # in every file that is written, which may then be written anew
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,11 @@ class Prediction:
         text = PngInfo()
         text.add_text("Software", MARK)
         text.add_text("classes", ", ".join(f"{index} {name}" for index, name in enumerate(self.classes)))
-        draw_index(self.mask, self.classes).save(paths[0], pnginfo=text)
-        self.overlay().save(paths[1], pnginfo=text, compress_level=1)  # a photograph hardly gets smaller by more
+        pictures = draw_index(self.mask, self.classes), self.overlay()
+        levels = 6, 1  # of compression: a photograph hardly gets smaller by more
+        for path, picture, level in zip(paths, pictures, levels, strict=True):
+            with replacing(path) as partial:
+                picture.save(partial, "PNG", pnginfo=text, compress_level=level)
         return paths
 
 

@@ -1,5 +1,4 @@
-"""What a score is worth: predictions that need no network, and networks with less and with more than ours, as a floor
-and a ceiling, scored on the same split in the same way."""
+"""What a score is worth: predictions that need no network, scored on the same split in the same way."""
 
 from collections.abc import Callable
 
@@ -7,21 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from s18_utils import records
 from s18_utils.data.batches import StoreData
 from s18_utils.device import autocast
 from s18_utils.report.table import Table
 from s18_utils.unet.module import Scores
 from s18_utils.unet.overlay import BACKGROUND
 
-# Variants that are held against the network they vary, in words, and the folder of their records.
-VARIED = "unet-strided-upsample-dice"
-VARIANTS = {
-    "without skip connections": {"skip": False},
-    "with augmentation": {"rotate": 6.0, "zoom": 0.15, "shift": 0.06, "colour": 0.15},
-    "pretrained encoder, EfficientNet-Lite0": {"encoder": "efficientnet-lite0", "learning_rate": 1e-3},
-}
-FOLDER = "unet-references"
 THUMBNAIL = 16  # side in pixels at which images are compared to find the nearest
 
 
@@ -73,13 +63,6 @@ def score_masks(data: StoreData, predict: Callable[[Tensor], Tensor]) -> dict:
         for batch in data.test_batches(256):
             scores.update_masks(predict(batch["image"]), batch["mask"])
     return scores.compute_masks()
-
-
-def find_variants(preset: str) -> dict[str, dict]:
-    """Test scores of the published records of `VARIANTS` at a preset, by what differs."""
-    found = [records.read_record(path) for path in sorted((records.PUBLISHED / FOLDER).glob("*/"))]
-    kept = [record for record in found if record and record.preset == preset]
-    return {name: each.test for name, changes in VARIANTS.items() for each in kept if each.changes == changes}
 
 
 def tabulate_references(references: dict[str, dict]) -> Table:

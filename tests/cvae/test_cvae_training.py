@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import equal, interrupt_in, listing, on_cpu, refused, weights, without_seconds
 
-from s18_utils import training
+from s18_utils import records, training
 from s18_utils.cvae.classifier_module import ClassifierModule
 from s18_utils.cvae.module import CVAEModule
 from s18_utils.cvae.variety import PAINTERS, SCORES
@@ -125,10 +125,24 @@ def test_a_trade_off_of_other_settings_is_made_anew(trained_cvae, tmp_path, tiny
     assert [len(record.metrics["seeds"]) for record in first] == [2, 2]
     monkeypatch.setattr(training, "train_seed", None)  # nothing is to be trained
     assert [record.metrics for record in measure()] == [record.metrics for record in first]
+    (first[0].folder / "weights.safetensors").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "PUBLISHED", tmp_path)  # where scores are enough
+        assert [record.metrics for record in measure()] == [record.metrics for record in first]
     monkeypatch.setitem(EXPERIMENTS[NAME].block, "latent_noise", 0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_whole", lambda *arguments, **options: None)  # refuses: it is of another preset
+        training.train_tradeoff(NAME, "quick", tmp_path / "tradeoff")
+    assert first[0].folder.exists()
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):  # but now it would be
         measure()
     assert not first[0].folder.exists()
+
+
+def test_a_network_of_other_settings_says_how_it_is_replaced(copied, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS[NAME].block["judge"], "epochs", 7)
+    with refused("epochs=4 instead of 7", f"fit {NETWORKS[1]} --retrain`"):  # which the model's own retrain does not
+        train_or_load(NAME, "tiny", out=copied, retrain=True)
 
 
 @pytest.mark.parametrize(("judge", "retrain"), [(NETWORKS[1], False), (NETWORKS[2], True)])

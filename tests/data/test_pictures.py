@@ -294,6 +294,12 @@ def test_any_damaged_file_is_a_picture_or_refused(content, edits, end, tail):
     one_picture_or_one_sentence(bytes(content[:end]) + tail)
 
 
+@ONCE
+@given(st.one_of(st.binary(), st.text(), st.none(), st.floats(), st.lists(st.integers()), st.tuples(st.booleans())))
+def test_any_thing_at_all_is_refused(thing):
+    assert one_picture_or_one_sentence(thing) is None
+
+
 def test_a_picture_is_squeezed_by_an_antialiased_filter():
     stripes = read_picture(np.array([[0, 0, 70, 70]] * 6, np.uint8))
     # Pixel 0 of the answer lies between columns 0 and 1; the triangle around it weighs columns 0 to 2 by 3, 3 and 1.

@@ -182,7 +182,7 @@ def test_open_data_notices_what_changed(pets_folder, monkeypatch, edit):
     assert (after.fingerprint == before.fingerprint) == (edit in ("touch", "flip"))
 
 
-def test_two_processes_build_one_store_at_once(path, monkeypatch):
+def test_a_store_that_another_builds_meanwhile_is_whole_for_both(path, monkeypatch):
     ends, build = [], Build()
 
     def write(*arguments):

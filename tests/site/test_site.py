@@ -19,7 +19,7 @@ from conftest import watch_page
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.notebooks import NOTEBOOKS
-from s18_utils.records import find_published
+from s18_utils.records import find_published, find_references
 from s18_utils.site import build, npm
 
 NAMES = [f"notebooks/{each.notebook}" for each in EXPERIMENTS.values()]
@@ -137,9 +137,12 @@ def test_the_results_are_those_of_the_records(site):
     page = (site / "results.html").read_text(encoding="utf-8")
     for name in EXPERIMENTS:
         record = find_published(name)
-        score = record.test["mean_iou"] if record.family == "unet" else record.test["swap_agreement"]
-        assert f"{score:.3f}" in page
+        score = "mean_iou" if record.family == "unet" else "swap_agreement"
+        assert f"{record.test[score]:.3f}" in page
         assert (site / "records" / f"{name}.html").is_file() or list((site / "records").glob(f"*-{name}.html"))
+        for text, reference in find_references(name, record.preset).items():
+            assert text in page
+            assert f"{reference.test[score]:.3f}" in page
 
 
 @pytest.fixture

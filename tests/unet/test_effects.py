@@ -26,7 +26,7 @@ def build_records(score, seeds=SEEDS) -> list[StandInRecord]:
         values = [score(*signs, seed) for seed in seeds]
         tests = tuple(sample_scores(mean_iou=value, iou={"pet": 1 - value, "border": value / 2}) for value in values)
         changes = dict(zip(FACTORS, options, strict=True))
-        records.append(StandInRecord(seeds=seeds, by_seed=tests, test=tests[0], changes=changes))
+        records.append(StandInRecord(seeds=seeds, tests=tests, test=tests[0], changes=changes))
     return records
 
 
@@ -94,7 +94,7 @@ def test_effects_on_the_score_of_a_class():
 def test_the_order_of_the_records_does_not_matter():
     records = build_records(lambda down, up, loss, seed: 0.6 + 0.01 * down + 0.02 * up * seed)
     assert estimate_effects(records[::-1]) == estimate_effects(records)
-    turned = [dataclasses.replace(each, seeds=each.seeds[::-1], by_seed=each.by_seed[::-1]) for each in records[:3]]
+    turned = [dataclasses.replace(each, seeds=each.seeds[::-1], tests=each.tests[::-1]) for each in records[:3]]
     assert estimate_effects(turned + records[3:]) == estimate_effects(records)
 
 
@@ -114,13 +114,13 @@ def test_what_is_missing_is_named():
         "strided convolution + bilinear up-sampling + Dice loss"
     )
     assert "these are missing: max pooling + transposed" in complaint([])
-    fewer = dataclasses.replace(records[1], seeds=(0, 2), by_seed=records[1].by_seed[:2])
+    fewer = dataclasses.replace(records[1], seeds=(0, 2), tests=records[1].tests[:2])
     assert complaint([records[0], fewer, *records[2:]]) == (
         "effects need the same two or more seeds of all eight: "
         "max pooling + transposed convolution + Dice loss lacks seed 1"
     )
     assert "train more seeds" in complaint(build_records(lambda *_: 0.6, seeds=(0,)))
-    assert "train more seeds" in complaint([dataclasses.replace(record, by_seed=()) for record in records])
+    assert "train more seeds" in complaint([dataclasses.replace(record, tests=()) for record in records])
     assert "two records of max pooling + transposed convolution + cross-entropy" in complaint([*records, records[0]])
 
 

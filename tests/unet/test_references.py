@@ -2,16 +2,11 @@
 
 import pytest
 import torch
-from conftest import sample_history, sample_metrics
 from unet_stand_ins import CLASSES, build_data
 
-from s18_utils import records
 from s18_utils.data.batches import StoreData
 from s18_utils.data.store import DataSet
-from s18_utils.records import Record
-from s18_utils.runs import write_record
-from s18_utils.settings import describe_changes
-from s18_utils.unet.references import FOLDER, find_variants, score_masks, score_references, tabulate_references
+from s18_utils.unet.references import score_masks, score_references, tabulate_references
 
 
 def build_split(images: list[int], masks: list[list[int]]) -> dict[str, torch.Tensor]:
@@ -68,15 +63,6 @@ def test_any_masks_are_scored_on_the_whole_split():
     assert score_masks(data, lambda images: torch.zeros(len(images), 16, 16).long())["pixel_accuracy"] == pytest.approx(
         1 / 3
     )
-
-
-def test_published_variants_are_named_in_words(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "PUBLISHED", tmp_path)
-    for changes in ({"skip": False}, {"skip": False, "width": 8}):
-        folder = tmp_path / FOLDER / describe_changes(changes)
-        write_record(Record(folder, sample_metrics(), sample_history(), config={"changes": changes}), {}, {})
-    assert list(find_variants("tiny")) == ["without skip connections"]
-    assert find_variants("quick") == {}
 
 
 def test_the_table():

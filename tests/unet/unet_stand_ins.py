@@ -65,7 +65,7 @@ class StandInRecord:
     test: dict = field(default_factory=sample_scores)
     spread: dict = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
-    by_seed: tuple[dict, ...] = ()
+    tests: tuple[dict, ...] = ()  # of each seed
     history: list[dict] = field(default_factory=list)
     stored_examples: dict = field(default_factory=dict)
     preset: str = "tiny"
@@ -82,7 +82,11 @@ class StandInRecord:
 
     @property
     def metrics(self) -> dict:
-        return {"seeds": list(self.seeds), "by_seed": list(self.by_seed)}
+        return {"seeds": list(self.seeds), "by_seed": list(self.tests)}
+
+    @property
+    def by_seed(self) -> dict[int, dict]:
+        return dict(zip(self.seeds, self.tests, strict=False))
 
     @property
     def data(self) -> dict:
