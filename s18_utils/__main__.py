@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Four UNets and two conditional VAEs, one command each.",
+    help="Trains, scores and uses four UNets and two conditional VAEs. Start with `list`, then `predict` or `swap`.",
 )
 
 ExperimentName = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name from `list`.")]
@@ -66,13 +66,13 @@ def fit(
         list[str] | None, typer.Option("--set", metavar="SETTING=VALUE", help="Change a setting; can be repeated.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="A folder of your own images, instead of the experiment's.")] = None,
-    seeds: Annotated[int, typer.Option(help="Train so many times, with seeds 0, 1, …")] = 1,
+    seeds: Annotated[int, typer.Option(help="How many trainings, with seeds 0, 1, …")] = 1,
     name: Annotated[str | None, typer.Option(help="What to call the variant; by default what differs.")] = None,
     out: OutFolder = None,
     retrain: Annotated[bool, typer.Option("--retrain", help="Start over, even if there is such a record.")] = False,
-    devices: Annotated[int, typer.Option(min=1, help="GPUs of each machine; on a CPU, processes. Lightning's.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines. Lightning's.")] = 1,
-    strategy: Annotated[str, typer.Option(help="How processes share the work, such as ddp. Lightning's.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="GPUs of each machine; on a CPU, processes.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    strategy: Annotated[str, typer.Option(help="Lightning's strategy for several processes, such as ddp.")] = "auto",
 ) -> None:
     """Trains an experiment or a variant of it, going on with what was begun; or loads its record if there is one."""
     changes = parse_changes(change or [])
@@ -130,12 +130,14 @@ def evaluate(
 @app.command()
 def predict(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photographs of any size.")],
-    experiment: Annotated[str, typer.Option(help="Whose network.")] = "unet-strided-upsample-dice",
+    experiment: Annotated[
+        str, typer.Option(help="The UNet to use, a name from `list` or a variant's folder.")
+    ] = "unet-strided-upsample-dice",
     preset: PresetName = None,
     records: RecordsFolder = None,
     out: Annotated[Path, typer.Option(help="Folder for the masks and overlays.")] = Path("masks"),
     mirrored: Annotated[
-        bool, typer.Option("--mirrored", help="Mean over the photograph and its mirror image.")
+        bool, typer.Option("--mirrored", help="Average the predictions for the photograph and its mirror image.")
     ] = False,
 ) -> None:
     """Finds the pet in photographs of your own: a mask and an overlay each, at the photograph's own size."""
@@ -159,7 +161,7 @@ def swap(
     experiment: RecordName,
     preset: PresetName = None,
     records: RecordsFolder = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the mismatched labels.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed that chooses the wrong labels.")] = 0,
     file: Annotated[Path, typer.Option(help="The picture to write.")] = Path("composite.png"),
 ) -> None:
     """Draws 25 test images under wrong labels into one picture, and prints the scores of the swaps."""
@@ -245,7 +247,7 @@ def site(out: Annotated[Path, typer.Option(help="Folder for the pages.")] = Path
 
 @app.command()
 def bench(
-    name: Annotated[str | None, typer.Argument(help="One measurement; by default all of them.")] = None,
+    name: Annotated[str | None, typer.Argument(help="data, epochs or swap; by default all three.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file as well.")] = None,
 ) -> None:
     """Measures batches, whole epochs against the plain loop, and one label swap."""

@@ -1,6 +1,7 @@
 """A table that reads well in a notebook (HTML), a terminal (text) and the README (Markdown), and what stands in it;
 imports nothing heavy."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -8,15 +9,21 @@ from html import escape
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; the first column is aligned left, the others right."""
+    """Rows of text under a header; columns that hold a number are aligned right, all others and the first one left."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
 
+    def is_right(self, column: int) -> bool:
+        return column > 0 and any(re.match(r"[-+\N{MINUS SIGN}]?\d", row[column]) for row in self.rows)
+
     def _repr_html_(self) -> str:
+        sides = ["right" if self.is_right(column) else "left" for column in range(len(self.header))]
+
         def line(cells: Sequence[str], tag: str) -> str:
-            left = [f"<{tag} style='text-align: left'>{escape(cells[0])}</{tag}>"]
-            return "<tr>" + "".join(left + [f"<{tag}>{escape(cell)}</{tag}>" for cell in cells[1:]]) + "</tr>"
+            pairs = zip(cells, sides, strict=True)
+            parts = (f"<{tag} style='text-align: {side}'>{escape(cell)}</{tag}>" for cell, side in pairs)
+            return f"<tr>{''.join(parts)}</tr>"
 
         body = "".join(line(row, "td") for row in self.rows)
         return f"<table><thead>{line(self.header, 'th')}</thead><tbody>{body}</tbody></table>"
@@ -26,9 +33,11 @@ class Table:
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
 
         def pad(line: Sequence[str]) -> str:
-            return "  ".join(
-                [line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
-            )
+            cells = [
+                cell.rjust(width) if self.is_right(column) else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
+            return "  ".join(cells).rstrip()
 
         return "\n".join([pad(self.header), "  ".join("-" * width for width in widths), *map(pad, self.rows)])
 
@@ -36,7 +45,7 @@ class Table:
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown."""
-        rule = ["---", *["---:"] * (len(self.header) - 1)]
+        rule = ["---:" if self.is_right(column) else "---" for column in range(len(self.header))]
         return "\n".join("| " + " | ".join(line) + " |" for line in (self.header, rule, *self.rows))
 
 

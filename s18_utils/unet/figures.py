@@ -1,7 +1,7 @@
 """Figures of UNets' records: drawn the same in a notebook, in the repository and on the page."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -164,7 +164,8 @@ def compare_with_truth(
 
 
 def compare_predictions(records: Sequence[Record], data: StoreData | None = None, count: int = WATCHED) -> Figure:
-    """The same test images, the first that a record keeps or else of `data`, as seen by every record that has weights.
+    """The same test images, the first that a record keeps or else of `data`, their true masks, and those that every
+    record with weights predicts.
 
     Raises:
         InputError: no record has weights; none keeps test images, and there are no data.
@@ -178,9 +179,11 @@ def compare_predictions(records: Sequence[Record], data: StoreData | None = None
     else:
         batch, synthetic = data.examples(count), data.data.synthetic
     images = batch["image"]
-    lines = [Line("truth", images, batch["mask"])]
+    lines = [Line("input", images), Line("truth", images, batch["mask"])]
     lines += [Line(record.label(able), images, record.model().predict(images)) for record in able]
-    title = f"{len(images)} test images spread evenly over the split{', synthetic data' * synthetic}"
+    title = (
+        f"{len(images)} test images spread evenly over the split{', synthetic data' * synthetic}; {name_presets(able)}"
+    )
     return draw_lines(lines, title, able[0].data["classes"])
 
 
@@ -196,7 +199,8 @@ def compare_by_class(records: Sequence[Record]) -> Figure:
         raise InputError("there is no record to compare: train one of the experiments first")
     panels = ("mean", *dict.fromkeys(name for record in records for name in record.test["iou"]))
     seeds = {len(record.metrics["seeds"]) for record in records}
-    title = f"IoU on the test split{', synthetic data' * any(record.synthetic for record in records)}, "
+    title = f"IoU on the test split{', synthetic data' * any(record.synthetic for record in records)}; "
+    title += f"{name_presets(records)}; "
     title += "one seed" if seeds == {1} else f"{' or '.join(map(str, sorted(seeds)))} seeds: mean ± standard deviation"
     size = {"width": 3 + 1.8 * len(panels), "height": 1.1 + 0.5 * len(records)}
     figure, [axes] = new_figure(title, columns=len(panels), sharey=True, **size)
@@ -218,8 +222,15 @@ def compare_by_class(records: Sequence[Record]) -> Figure:
         middle = sum(axis.get_xlim()) / 2
         axis.set_xlim(middle - half, middle + half)
         axis.locator_params(axis="x", nbins=4)
-    axes[0].set_yticks(range(len(records)), [textwrap.fill(record.label(records), 34) for record in records])
+    axes[0].set_yticks(
+        range(len(records)), [textwrap.fill(record.label(records), 34, break_on_hyphens=False) for record in records]
+    )
     return figure
+
+
+def name_presets(records: Iterable[Record]) -> str:
+    """The presets of records and the sizes of their pictures."""
+    return " and ".join(dict.fromkeys(f"{record.preset}, {record.data['size']} px" for record in records))
 
 
 def draw_filmstrip(record: Record) -> Figure:

@@ -26,6 +26,13 @@ def keep(folder, settings=None, **changes) -> Record:
 SMALL = Table(["name", "score"], [["a", "1"], ["longer <b> & 'c'", "10.5"]])
 
 
+def test_columns_of_numbers_are_aligned_right_and_those_of_words_left():
+    rows = [["a", "tiny", "-0.1"], ["b", "quick", "not scored"]]
+    table = Table(["name", "preset", "difference"], rows)
+    assert str(table).splitlines()[2:] == ["a     tiny          -0.1", "b     quick   not scored"]
+    assert table.markdown().splitlines()[1] == "| --- | --- | ---: |"
+
+
 def test_as_text():
     assert str(SMALL).splitlines() == [
         "name              score",
@@ -40,7 +47,7 @@ def test_as_html():
     page = SMALL._repr_html_()
     assert "<b>" not in page
     assert "longer &lt;b&gt; &amp; &#x27;c&#x27;" in page
-    assert re.findall("<td>(.*?)</td>", page) == ["1", "10.5"]
+    assert re.findall("<td style='text-align: right'>(.*?)</td>", page) == ["1", "10.5"]
     assert page.count("<tr>") == 3
     everywhere = Table(["<i>", "<i>"], [["<i>", "<i>"]])._repr_html_()
     assert "<i>" not in everywhere
@@ -88,12 +95,12 @@ def test_records_of_any_number_and_kind_are_compared(tmp_path):
     table = tables.compare_records(records)
     assert [row[:2] for row in table.rows] == [
         [LABEL, "tiny"],
-        ["max pooling, transposed convolution, Dice", "quick"],
+        ["max pooling, transposed convolution, Dice loss", "quick"],
         [f"{LABEL}, up=bilinear,width=16", "tiny"],
     ]
     assert {len(row) for row in table.rows} == {len(table.header)}
     settings = tables.compare_settings(records)
-    assert settings.header[1:3] == [f"{LABEL} (tiny)", "max pooling, transposed convolution, Dice (quick)"]
+    assert settings.header[1:3] == [f"{LABEL} (tiny)", "max pooling, transposed convolution, Dice loss (quick)"]
     assert settings.rows == [
         ["up", "transpose", "transpose", "bilinear"],
         ["loss", "ce", "dice", "ce"],
