@@ -2,8 +2,8 @@
 
 A new experiment is a new block; a changed one is a changed line, or a *variant*: `train_or_load(NAME, up="bilinear")`.
 Names, types and ranges of the settings are in `settings`. What is written as `by_preset(…)` depends on how big the
-run is: `tiny` takes seconds, on synthetic data, for tests; `quick` minutes on two CPU cores; `full` is the assignment's
-scale, made for a GPU.
+run is: `tiny` takes seconds, on synthetic data, for tests; `quick` minutes on two CPU cores; `full` is made for a GPU
+and has the assignment's scale, except on CIFAR-10, where the model is smaller.
 """
 
 from dataclasses import dataclass, field
