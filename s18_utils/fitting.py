@@ -64,6 +64,18 @@ class Reseed(L.Callback):
             torch.manual_seed(derive_seed(self.seed, trainer.current_epoch, trainer.global_rank))
 
 
+class Checkpoints(ModelCheckpoint):
+    """Checkpoints of a folder that may be moved: Lightning would forget which epoch was the best."""
+
+    def load_state_dict(self, state: dict) -> None:
+        def here(path: str) -> str:
+            return str(Path(self.dirpath) / Path(path).name) if path else path
+
+        paths = {name: here(state[name]) for name in state if name.endswith("_path")}
+        kept = {here(path): score for path, score in state["best_k_models"].items()}
+        super().load_state_dict(state | paths | {"dirpath": self.dirpath, "best_k_models": kept})
+
+
 @dataclass
 class SeedResult:
     """What training with one seed gave: scores, a history row an epoch, the best epoch's weights, and snapshots."""
@@ -113,8 +125,8 @@ def train_seed(
     # The best epoch's weights, and all that it takes to go on from each of the last two epochs: if a crash or a full
     # disk spoils the newer one, the older one is there.
     keep = {"dirpath": folder, "save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_weights_only=True, **keep)
-    last = ModelCheckpoint(filename="epoch-{epoch:04d}", monitor="epoch", mode="max", save_top_k=2, **keep)
+    best = Checkpoints(filename="best", monitor=monitor, mode=mode, save_weights_only=True, **keep)
+    last = Checkpoints(filename="epoch-{epoch:04d}", monitor="epoch", mode="max", save_top_k=2, **keep)
     last.auto_insert_metric_name = False
     checkpoint = newest_checkpoint(folder)
     with quiet_lightning(), one_sentence(data):

@@ -4,7 +4,18 @@ import math
 
 import pytest
 import torch
-from conftest import equal, listing, names, on_cpu, refused, sample_history, sample_metrics, weights, without_seconds
+from conftest import (
+    equal,
+    interrupt_in,
+    listing,
+    names,
+    on_cpu,
+    refused,
+    sample_history,
+    sample_metrics,
+    weights,
+    without_seconds,
+)
 from PIL import Image
 
 from s18_utils import device as devices
@@ -222,8 +233,8 @@ def raise_floating_point() -> None:
     raise FloatingPointError("the loss became nan: stop")
 
 
-@pytest.mark.parametrize("best", [1, 2, 3])
-def test_the_best_epochs_weights_are_kept(small, tmp_path, monkeypatch, best):
+@pytest.mark.parametrize(("best", "moved"), [(1, False), (2, False), (3, False), (1, True)])
+def test_the_best_epochs_weights_are_kept(small, tmp_path, monkeypatch, best, moved):
     # The validation score is made up, so that epoch `best` wins; the weights at its end are caught on the way.
     small(epochs=3)
     caught, start = {}, UNetModule.on_validation_epoch_end
@@ -238,7 +249,11 @@ def test_the_best_epochs_weights_are_kept(small, tmp_path, monkeypatch, best):
 
     monkeypatch.setattr(UNetModule, "on_validation_epoch_end", end)
     monkeypatch.setattr(UNetModule, "monitor", ("val_mean_iou_made_up", "max"))
-    record = train_or_load(NAME, "tiny", out=tmp_path)
+    if moved:
+        interrupt_in(monkeypatch, UNetModule, epoch=1, batch=1)
+        train_or_load(NAME, "tiny", out=tmp_path / "before")
+        (tmp_path / "before").rename(tmp_path / "runs")
+    record = train_or_load(NAME, "tiny", out=tmp_path / "runs")
     kept = weights(record)
     assert equal(kept, {name: tensor for name, tensor in caught[best].items() if name in kept})
     assert not any(equal(kept, caught[epoch]) for epoch in caught if epoch != best)
