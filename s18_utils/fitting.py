@@ -172,7 +172,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of the last epoch that is whole; one that can't be read is reported and passed over."""
     best = folder / "best.ckpt"
     if best.is_file() and (fault := find_fault(best)):
-        raise InputError(f"{best}, the weights of the best epoch so far, is damaged ({fault}): start over with retrain")
+        raise InputError(
+            f"{best}, the weights of the best epoch so far, is damaged ({fault}): delete {folder} to start over"
+        )
     for file in sorted(folder.glob("epoch-*.ckpt"), reverse=True):
         if not (fault := find_fault(file)):
             return file

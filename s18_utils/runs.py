@@ -23,7 +23,6 @@ from s18_utils.data.store import save_tensors
 from s18_utils.errors import InputError, make_folder, remove_leftovers, replacing
 from s18_utils.experiments import NETWORKS, Experiment
 from s18_utils.records import Record
-from s18_utils.report.progress import display_message
 from s18_utils.settings import DataSettings, describe_changes, flatten
 
 REMEDY = "choose another folder with out=, --out or S18_RUNS"
@@ -35,14 +34,26 @@ def normalise_changes(settings: DataSettings, block: DataSettings, changes: Iter
     return {name: now[name] for name in changes if now[name] != before[name]}
 
 
-def network_changes(spec: Experiment, changes: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """For each network that the experiment needs, its role and the changes that concern it: its own, and other data."""
+def network_variants(
+    spec: Experiment, changes: dict[str, Any], name: str | None
+) -> Iterator[tuple[str, dict[str, Any], str | None]]:
+    """The networks that a variant of an experiment needs, as variants of their own.
+
+    Yields:
+        The role of each, the changes that concern it, its own and other data, and what it is called: by what differs,
+        so that other variants find it; where that makes no folder's name as its conditional VAE is.
+    """
     if spec.family == "cvae":
         for role in NETWORKS:
-            own = {
-                name.removeprefix(f"{role}."): value for name, value in changes.items() if name.startswith(f"{role}.")
-            }
-            yield role, own | {name: value for name, value in changes.items() if name in ("data", "size")}
+            own = {key.removeprefix(f"{role}."): value for key, value in changes.items() if key.startswith(f"{role}.")}
+            own |= {key: value for key, value in changes.items() if key in ("data", "size")}
+            yield role, own, name if own and not is_file_name(describe_changes(own)) else None
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a file can be called so on every system, with some room for what stands before and after."""
+    plain = text == text.strip() != "" and text.isprintable() and not set(text) & set('/\\:*?"<>|')
+    return plain and len(os.fsencode(text)) <= 100
 
 
 def folder_name(spec: Experiment, changes: dict[str, Any], name: str | None) -> str:
@@ -50,8 +61,7 @@ def folder_name(spec: Experiment, changes: dict[str, Any], name: str | None) -> 
     text = describe_changes(changes) if name is None else name
     if name is None and not changes:
         return spec.name
-    plain = text == text.strip() != "" and text.isprintable() and not set(text) & set('/\\:*?"<>|')
-    if not plain or len(os.fsencode(text)) > 100:
+    if not is_file_name(text):
         if name is None:
             raise InputError(f"{text[:60]!r}… can't be a folder's name: give the variant one with name= or --name")
         raise InputError(f"{text!r} can't be a folder's name: use letters, digits, spaces and .,=-_ alone")
@@ -74,9 +84,11 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
         InputError: a record of other settings or other real data is in the way, so that training would replace it.
     """
     other = differing_settings(kept.config.get("settings", {}), config["settings"])
-    remedy = f"replace that one with {retrain_by(config)}"
-    if config["family"] != "classifier":  # what a network's record is called, its conditional VAE says
-        remedy = f"give this one a name of its own, or {remedy}"
+    if config["family"] == "classifier":  # what its record is called, its conditional VAE says
+        command = f"python -m s18_utils fit {config['experiment']} --retrain"
+        remedy = f"replace that one with `{command}`, of the same preset, settings and folder"
+    else:
+        remedy = "give this one a name of its own, or replace that one with retrain"
     if other and kept.folder == folder:
         what = ", ".join(f"{name}={before!r} instead of {after!r}" for name, before, after in other[:3])
         raise InputError(f"{folder} holds a record of other settings ({what}): {remedy}")
@@ -88,20 +100,7 @@ def answers(kept: Record, config: dict, folder: Path, synthetic: bool) -> bool:
         if kept.folder == folder and not kept.synthetic:
             raise InputError(f"{folder} holds a record of other data, from {kept.data['source']}: {remedy}")
         return False
-    try:
-        kept.fetch_weights()
-        return True
-    except InputError as error:
-        if kept.released:
-            display_message(str(error), warning=True)
-        return False
-
-
-def retrain_by(config: dict) -> str:
-    """What starts the training of a run over: a conditional VAE's networks are not begun anew with it."""
-    if config["family"] != "classifier":
-        return "retrain"
-    return f"`python -m s18_utils fit {config['experiment']} --retrain`, of the same preset, settings and folder"
+    return True
 
 
 def has_scores(record: Record | None, settings: DataSettings, seeds: int) -> bool:
@@ -132,7 +131,7 @@ def start_folder(partial: Path, config: dict) -> None:
         if other:
             raise InputError(
                 f"the training begun in {partial} had another {', '.join(other)}: go on with it as it was begun, or "
-                f"start over with {retrain_by(config)}"
+                "delete that folder to start over"
             )
     make_folder(partial, REMEDY)
     records.write_json(started, config)

@@ -17,6 +17,7 @@ Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0), Lt(float("inf"))]
 NotNegative = Annotated[float, Ge(0), Lt(float("inf"))]
 Fraction = Annotated[float, Ge(0), Le(1)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]  # as far as numpy's go
 Widths = Annotated[tuple[Count, ...], pydantic.Field(min_length=1)]
 
 
@@ -31,7 +32,7 @@ class NetworkSettings(Settings):
 
     net: str  # a name in `cvae.classifiers`
     net_settings: dict[str, Any]  # its constructor's arguments
-    seed: Annotated[int, Ge(0)]  # the first; a judge has its own
+    seed: Seed  # the first; a judge has its own
     epochs: Count
     batch_size: Annotated[int, Ge(2)]
     learning_rate: Positive  # the peak of a triangular schedule
@@ -73,7 +74,7 @@ class UNetSettings(DataSettings):
     skip: bool  # the skip connections; without them the decoder sees zeros in their place
     loss: Literal["ce", "dice"]
     width: Annotated[int, Ge(2), MultipleOf(2)]  # channels of the first level
-    seed: Annotated[int, Ge(0)]
+    seed: Seed
     epochs: Count
     half_size_epochs: Annotated[int, Ge(0)]  # the first so many epochs see pictures of half the size
     batch_size: Annotated[int, Ge(2)]
@@ -95,7 +96,7 @@ class CVAESettings(DataSettings):
     embedding: Count  # length of an embedded label
     squeeze: Count  # channels before the encoder's last layer
     label_maps: Count  # channels of the label's map at each resolution of the decoder
-    seed: Annotated[int, Ge(0)]
+    seed: Seed
     epochs: Count
     batch_size: Annotated[int, Ge(2)]
     learning_rate: Positive
@@ -174,6 +175,8 @@ def describe_changes(changes: dict[str, Any]) -> str:
     def to_text(name: str, value: Any) -> str:
         if name == "data":
             return Path(value).name
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
     return ",".join(f"{name}={to_text(name, value)}" for name, value in sorted(changes.items()))

@@ -20,7 +20,7 @@ from s18_utils.data.dataset import READERS, open_data
 from s18_utils.data.store import DataSet
 from s18_utils.device import describe_device, precision
 from s18_utils.errors import InputError, local_path
-from s18_utils.experiments import Experiment, build_settings, get_experiment, network_name, network_of
+from s18_utils.experiments import NETWORKS, Experiment, build_settings, get_experiment, network_name, network_of
 from s18_utils.fitting import Hardware, SeedResult, describe_surroundings, score_module, summarise_seeds, train_seed
 from s18_utils.records import Record, default_preset
 from s18_utils.report.curves import draw_curves
@@ -34,7 +34,7 @@ from s18_utils.runs import (
     folder_name,
     has_scores,
     is_first_process,
-    network_changes,
+    network_variants,
     normalise_changes,
     working_folder,
     write_record,
@@ -108,7 +108,7 @@ def train_or_load(
         display_message(batches.describe(), warning=data.synthetic)
 
     changes = normalise_changes(settings, build_settings(spec, preset), changes)
-    config = describe_run(spec, preset, settings, changes) | {"seeds": seeds, "name": name}
+    config = describe_run(spec, preset, settings, changes, name) | {"seeds": seeds}
     config["fingerprint"] = data.fingerprint
     folder = local_path(out or records.runs_folder(preset)) / folder_name(spec, changes, name)
     if not retrain and (kept := find_answer(folder, config, data, out)):
@@ -121,8 +121,8 @@ def train_or_load(
         )
     where = {"source": source, "out": out, "devices": devices, "nodes": nodes, "strategy": strategy}
     networks = {
-        role: train_whole(network_name(spec, role), preset, **where, **own)
-        for role, own in network_changes(spec, changes)
+        role: train_whole(network_name(spec, role), preset, name=called, **where, **own)
+        for role, own, called in network_variants(spec, changes, name)
     }
     partial = folder.with_name(f".{folder.name}.training")
     with working_folder(partial, config, retrain):
@@ -162,9 +162,12 @@ def check_truth(data: DataSet, spec: Experiment) -> None:
         raise InputError(f"{data.title} has {data.truth}s, and {spec.name} learns from {truth}s: bring {layout}")
 
 
-def describe_run(spec: Experiment, preset: str, settings: DataSettings, changes: dict[str, Any]) -> dict[str, Any]:
+def describe_run(
+    spec: Experiment, preset: str, settings: DataSettings, changes: dict[str, Any], name: str | None
+) -> dict[str, Any]:
     """What a run is to make, as its record will keep it in `config.json`."""
-    networks = {role: folder_name(network_of(spec, role), own, None) for role, own in network_changes(spec, changes)}
+    variants = network_variants(spec, changes, name)
+    networks = {role: folder_name(network_of(spec, role), own, called) for role, own, called in variants}
     return {
         "experiment": spec.name,
         "family": spec.family,
@@ -172,15 +175,22 @@ def describe_run(spec: Experiment, preset: str, settings: DataSettings, changes:
         "changes": changes,
         "settings": settings.model_dump(mode="json"),
         "networks": networks,
+        "name": name,
     }
 
 
 def find_answer(folder: Path, config: dict[str, Any], data: DataSet, out: str | Path | None) -> Record | None:
-    """The record that makes a run with `config` needless, see `answers`; None if there is none."""
+    """The record, with its weights, that makes a run with `config` needless, see `answers`; None if there is none."""
     kept = records.find_record(folder.name, config["preset"], out)
     if kept is None and out and config["family"] == "classifier":  # a conditional VAE's networks may be had elsewhere
         kept = records.find_record(folder.name, config["preset"])
     if kept is None or not answers(kept, config, folder, data.synthetic):
+        return None
+    try:
+        kept.fetch_weights()
+    except InputError as error:
+        if kept.released:
+            display_message(str(error), warning=True)
         return None
     display_message(f"Loaded the record of {folder.name}: {describe_origin(kept)}", warning=kept.synthetic)
     if kept.data["fingerprint"] != data.fingerprint:
@@ -208,6 +218,8 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
     folder = local_path(out or records.runs_folder(preset) / f"{experiment}-tradeoff")
     changes = at_preset(spec.tradeoff, preset)
     weights, seeds = changes.pop("label_weights"), changes.pop("seeds")
+    for role in NETWORKS:  # where every other run finds them
+        train_whole(network_name(spec, role), preset)
     series = []
     for weight in weights:
         name = f"label weight {weight:g}"

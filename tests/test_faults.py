@@ -15,7 +15,7 @@ from s18_utils.play.card import export_record
 from s18_utils.records import find_record
 from s18_utils.report import bench
 from s18_utils.report.style import new_figure
-from s18_utils.runs import folder_name
+from s18_utils.runs import folder_name, network_variants
 from s18_utils.training import train_or_load
 
 NAME = "unet-maxpool-transpose-bce"
@@ -95,6 +95,12 @@ def test_changes_that_make_no_name_for_a_folder_ask_for_one(changes):
     with pytest.raises(InputError) as caught:
         folder_name(get_experiment(NAME), changes, None)
     assert_one_sentence(str(caught.value), "give the variant one with name=")
+
+
+def test_a_network_whose_changes_make_no_name_for_a_folder_is_called_as_its_conditional_vae():
+    changes = {"judge.net_settings": {"widths": [8, 16], "hidden": 32}, "classifier.epochs": 3}
+    called = {role: name for role, _, name in network_variants(get_experiment("cvae-mnist"), changes, "small")}
+    assert called == {"classifier": None, "judge": "small", "second_judge": None}
 
 
 def test_a_name_with_line_breaks_in_it_is_still_one_line():
