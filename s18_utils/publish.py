@@ -171,7 +171,7 @@ def compare_unets(preset: str) -> None:
         return
     pictures = {"unets_by_class": s18_utils.unet.figures.compare_by_class(kept)}
     if all(record.has_weights for record in kept):
-        pictures["unets_side_by_side"] = s18_utils.unet.figures.compare_predictions(kept, training.record_data(kept[0]))
+        pictures["unets_side_by_side"] = s18_utils.unet.figures.compare_predictions(kept)
     save_figures(kept[0].folder.parent, pictures)
 
 

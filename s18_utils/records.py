@@ -24,10 +24,12 @@ from safetensors import SafetensorError
 from s18_utils.cvae.classifier_module import ClassifierModule
 from s18_utils.cvae.module import CVAEModule
 from s18_utils.data.pictures import read_picture
+from s18_utils.data.sources import reachable
 from s18_utils.data.store import Batch, evenly_spread, load_tensors, to_floats
 from s18_utils.device import device
 from s18_utils.errors import InputError, check_choice, local_path, make_folder, write_text
 from s18_utils.experiments import EXPERIMENTS, PRESETS, get_experiment
+from s18_utils.report.progress import display_message
 from s18_utils.settings import DataSettings, describe_changes, parse_settings
 from s18_utils.unet.module import UNetModule
 
@@ -154,6 +156,18 @@ class Record:
         """Whether its weights are on this machine."""
         return any(file.is_file() for file in self.weights_files())
 
+    @cached_property
+    def loadable(self) -> bool:
+        """Whether its weights can be had, downloaded if they are attached to a release; a message says why not."""
+        if not self.has_weights and not self.released:
+            return False
+        try:
+            self.fetch_weights()
+            return True
+        except InputError as error:
+            display_message(str(error), warning=True)
+            return False
+
     def weights_files(self) -> list[Path]:
         """Where its weights may lie: in its folder; of released ones, where they are laid out and where a download is
         kept."""
@@ -184,6 +198,8 @@ class Record:
         address, target = f"{RELEASE}/{self.released['file']}", files[-1]
         make_folder(target.parent, "choose another with TORCH_HOME")
         try:
+            if not reachable(address):  # a download would wait without a limit
+                raise ConnectionError("no answer")
             torch.hub.download_url_to_file(address, str(target), hash_prefix=self.released["sha256"], progress=False)
         except (OSError, RuntimeError) as error:  # no network, no release, or other bytes than these
             raise InputError(

@@ -23,7 +23,7 @@ from s18_utils.experiments import (
 )
 from s18_utils.report.tables import compare_records, compare_settings
 from s18_utils.settings import flatten
-from s18_utils.training import record_data, train_or_load
+from s18_utils.training import train_or_load
 from s18_utils.unet.figures import compare_by_class, compare_predictions
 
 
@@ -45,7 +45,7 @@ def test_a_fifth_unet_is_a_block_and_nothing_else(tmp_path, monkeypatch):
     assert compare_settings(kept).rows == [["up", "transpose", "bilinear"]]
     words = " ".join(text.get_text() for text in compare_by_class(kept).findobj(Text)).replace("\n", " ")
     assert "bilinear up-sampling" in words
-    assert compare_predictions(kept, record_data(kept[0])).axes
+    assert compare_predictions(kept).axes
     assert fifth.name in records.family_names("unet")
     assert notebooks.run_notebooks(tmp_path / "run", only=fifth.name) == []  # it has none
 

@@ -335,14 +335,15 @@ def test_weights_that_are_attached_to_a_release_are_fetched_by_their_sum(tmp_pat
     write_json(record.folder / "weights.json", {"file": "large.safetensors", "sha256": digest})
     fresh = read_record(record.folder)
     assert not fresh.has_weights
-    assert equal(fresh.model().state_dict(), expected)
+    assert fresh.loadable
     assert fresh.has_weights
+    assert equal(fresh.model().state_dict(), expected)
     weights.unlink()
     assert equal(fresh.model().state_dict(), expected)  # from what was fetched
 
 
 @pytest.mark.parametrize("spoilt", [True, False])
-def test_released_weights_that_can_not_be_had_are_one_sentence(tmp_path, monkeypatch, spoilt):
+def test_released_weights_that_can_not_be_had_are_one_sentence(tmp_path, monkeypatch, capsys, spoilt):
     record = keep(tmp_path / NAME)
     monkeypatch.setattr(records, "RELEASE", tmp_path.as_uri())
     monkeypatch.setattr(records, "RELEASED", tmp_path / "build")
@@ -354,6 +355,8 @@ def test_released_weights_that_can_not_be_had_are_one_sentence(tmp_path, monkeyp
     with pytest.raises(InputError, match="can't be fetched from file://.*use another preset, or train it") as caught:
         read_record(record.folder).model()
     assert_one_sentence(str(caught.value))
+    assert not read_record(record.folder).loadable
+    assert "can't be fetched" in capsys.readouterr().out
     assert list((tmp_path / "hub").rglob("*.safetensors")) == []
 
 

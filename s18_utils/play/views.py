@@ -22,7 +22,7 @@ def own_photo(*records: Record):
     photograph's own: the photograph itself stays in the browser.
 
     Args:
-        records: of UNets; those without weights are left out, and if none has any there is a sentence that says so.
+        records: of UNets; those whose weights can't be had are left out, and a sentence says so if that are all.
 
     Raises:
         InputError: no record, or the record of something else.
@@ -30,7 +30,7 @@ def own_photo(*records: Record):
     others = [record.experiment for record in records if record.family != "unet"]
     if others or not records:
         raise InputError(f"{others[0] if others else 'nothing'} makes no masks: give records of UNets")
-    able = [record for record in records if record.has_weights]
+    able = [record for record in records if record.loadable]
     if not able:
         return say_instead(f"{records[0].folder} keeps no weights: train {records[0].experiment} first")
     modules = [record.model() for record in able]

@@ -49,7 +49,7 @@ def draw_record(record: Record, module: UNetModule, data: StoreData) -> dict[str
     """
     figures = {
         "curves": draw_curves(record),
-        "predictions": draw_predictions(record, module, data),
+        "predictions": draw_predictions(record, module),
         "hardest": draw_hardest(record, module, data),
     }
     if "snapshots" in record.stored_examples:
@@ -112,23 +112,14 @@ def find_scores(record: Record, module: torch.nn.Module, data: StoreData) -> Ten
     return kept if same else score_images(module, data)
 
 
-def draw_predictions(record: Record, module: torch.nn.Module, data: StoreData | None = None) -> Figure:
+def draw_predictions(record: Record, module: torch.nn.Module) -> Figure:
     """Truth, prediction and errors of the two easiest, the two median and the two hardest test images.
 
-    They are those that the record keeps, see `choose_examples`; of one that keeps none, those of `data`.
+    They are those that the record keeps, see `choose_examples`; an InputError if it keeps none.
     """
-    if "mask" in record.stored_examples:
-        scores, batch = record.stored_examples["image_iou"], record.examples(2 * WATCHED)
-    elif data is None:
-        raise InputError(f"{record.folder} keeps no test images: train {record.experiment} again")
-    else:
-        scores, batch = find_scores(record, module, data), None
-    picks = pick_rows(scores)
-    rows = torch.cat(list(picks.values()))
-    if batch is None:
-        batch = to_floats(data.test.take(rows))
-    shown = {name: values[-len(rows) :] for name, values in batch.items()}
-    captions = [f"{name}, mIoU {scores[row]:.2f}" for name, rows in picks.items() for row in rows]
+    batch, scores = record.examples(2 * WATCHED), record.stored_examples["image_iou"]
+    captions = [f"{name}, mIoU {scores[row]:.2f}" for name, rows in pick_rows(scores).items() for row in rows]
+    shown = {name: values[-len(captions) :] for name, values in batch.items()}
     rule = f"Of {len(scores):,} test images the two with the highest, the median and the lowest mean IoU"
     return compare_with_truth(f"{record.title()}\n{rule}", module, shown, record.data["classes"], captions)
 
@@ -163,28 +154,22 @@ def compare_with_truth(
     return draw_lines([truth, Line("prediction", images, predicted), errors], title, classes)
 
 
-def compare_predictions(records: Sequence[Record], data: StoreData | None = None, count: int = WATCHED) -> Figure:
-    """The same test images, the first that a record keeps or else of `data`, their true masks, and those that every
-    record with weights predicts.
+def compare_predictions(records: Sequence[Record]) -> Figure:
+    """The test images that are watched, their true masks, and those that every record with weights predicts.
 
     Raises:
-        InputError: no record has weights; none keeps test images, and there are no data.
+        InputError: no record has weights, or none of those that have some keeps test images.
     """
-    able = [record for record in records if record.has_weights]
+    able = [record for record in records if record.loadable]
     if not able:
-        raise InputError("none of the records keeps its weights: train one of the experiments first")
+        raise InputError("none of the records has weights to load: train one of the experiments first")
     keeping = next((record for record in able if "mask" in record.stored_examples), able[0])
-    if data is None or "mask" in keeping.stored_examples:
-        batch, synthetic = keeping.examples(count), keeping.synthetic
-    else:
-        batch, synthetic = data.examples(count), data.data.synthetic
+    batch = keeping.examples(WATCHED)
     images = batch["image"]
     lines = [Line("input", images), Line("truth", images, batch["mask"])]
     lines += [Line(record.label(able), images, record.model().predict(images)) for record in able]
-    title = (
-        f"{len(images)} test images spread evenly over the split{', synthetic data' * synthetic}; {name_presets(able)}"
-    )
-    return draw_lines(lines, title, able[0].data["classes"])
+    what = f"{len(images)} test images spread evenly over the split{', synthetic data' * keeping.synthetic}"
+    return draw_lines(lines, f"{what}; {name_presets(able)}", able[0].data["classes"])
 
 
 def compare_by_class(records: Sequence[Record]) -> Figure:

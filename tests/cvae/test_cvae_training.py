@@ -174,8 +174,8 @@ def tiny_cvae(monkeypatch, undrawn) -> None:
 def test_interrupted_and_resumed_equals_uninterrupted(copied, tiny_cvae, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "answers", lambda kept, config, *rest: config["family"] == "classifier")
     few = {"limit": 60, "name": "few"}
-    for name in NETWORKS:  # of the data's first images the networks are taken as they are
-        monkeypatch.setattr(training, "train_whole", lambda network, *rest, **options: read_record(copied / network))
+    # Of the data's first images the networks are taken as they are.
+    monkeypatch.setattr(training, "train_whole", lambda network, *rest, **options: read_record(copied / network))
     whole = train_or_load(NAME, "tiny", out=tmp_path / "whole", **few)
     for epoch in (1, 2):
         interrupt_in(monkeypatch, CVAEModule, epoch, batch=3)

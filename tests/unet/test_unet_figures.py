@@ -30,6 +30,11 @@ def record_of(source: str = "synthetic", **changes) -> StandInRecord:
     return StandInRecord(synthetic=source == "synthetic", history=rows, **changes)
 
 
+def keeping(network: torch.nn.Module, data, source: str = "synthetic", **changes) -> StandInRecord:
+    """A record that keeps test images of `data`, as the network sees them."""
+    return record_of(source, stored_examples=figures.choose_examples(network, data), module=network, **changes)
+
+
 def pictures(figure) -> np.ndarray:
     """The pictures of a figure, (rows, columns, H, W, 3)."""
     axes = np.array([axis for axis in figure.axes if axis.images])
@@ -73,7 +78,8 @@ def test_the_score_of_each_image_by_itself():
 
 @SYNTHETIC
 def test_predictions_show_the_easiest_the_median_and_the_hardest(source):
-    figure = figures.draw_predictions(record_of(source), IsRightAtTheTop(), build_data(source=source))
+    network = IsRightAtTheTop()
+    figure = figures.draw_predictions(keeping(network, build_data(source=source), source), network)
     assert captions(figure)[:6] == [
         *("easiest, mIoU 0.34", "easiest, mIoU 0.31"),
         *("median, mIoU 0.19", "median, mIoU 0.16"),
@@ -103,16 +109,17 @@ def test_the_hardest_images():
 
 @pytest.mark.parametrize("test", [1, 2, 3])
 def test_few_test_images_are_enough(test):
-    data = build_data(test=test)
-    figures.draw_predictions(record_of(), IsRightAtTheTop(), data)
-    figures.draw_hardest(record_of(), IsRightAtTheTop(), data)
+    data, network = build_data(test=test), IsRightAtTheTop()
+    figures.draw_predictions(keeping(network, data), network)
+    figures.draw_hardest(record_of(), network, data)
+    figures.compare_predictions([keeping(network, data)])
 
 
 @pytest.mark.parametrize("classes", [CLASSES, ("background", "cell"), ("sky", "road", "car", "tree")])
 def test_the_pictures_of_a_record(classes):
     module = build_module(classes=classes)
     data = build_data(classes=classes)
-    drawn = figures.draw_record(record_of(classes=classes), module, data)
+    drawn = figures.draw_record(keeping(module, data, classes=classes), module, data)
     assert list(drawn) == ["curves", "predictions", "hardest"]
     assert all("synthetic" in read_title(figure) for figure in drawn.values())
     assert not module.training
@@ -126,23 +133,18 @@ def test_what_a_record_keeps_of_the_test_split():
     torch.testing.assert_close(kept["image_iou"], figures.score_images(IsRightAtTheTop(), build_data(size=18)))
 
 
-def test_predictions_need_no_data_where_the_record_keeps_test_images():
-    data, network = build_data(), IsRightAtTheTop()
-    keeping = record_of(stored_examples=figures.choose_examples(network, data), module=network)
-    for draw, drawn in (
-        (figures.draw_predictions(keeping, network), figures.draw_predictions(record_of(), network, data)),
-        (figures.compare_predictions([keeping]), figures.compare_predictions([keeping], data)),
-    ):
-        np.testing.assert_array_equal(pictures(draw), pictures(drawn))
-        assert (captions(draw), read_title(draw)) == (captions(drawn), read_title(drawn))
-    with pytest.raises(InputError, match="keeps no test images: train"):
-        figures.draw_predictions(record_of(), network)
+def test_a_record_without_test_images_has_no_predictions_to_show():
+    network = IsRightAtTheTop()
+    bare = record_of(module=network)
+    for draw, given in ((figures.draw_predictions, (bare, network)), (figures.compare_predictions, ([bare],))):
+        with pytest.raises(InputError, match="keeps no test images: train"):
+            draw(*given)
 
 
 def test_kept_scores_choose_the_images_without_the_network():
     def hardest(scores: torch.Tensor) -> str:
         record = record_of(stored_examples={"image_iou": scores})
-        return captions(figures.draw_record(record, build_module(), build_data())["hardest"])[0]
+        return captions(figures.draw_hardest(record, build_module(), build_data()))[0]
 
     assert hardest(torch.full((12,), 0.95)) == "mIoU 0.95"
     assert hardest(torch.full((3,), 0.95)) != "mIoU 0.95"  # of a test split that is not at hand
@@ -175,14 +177,14 @@ def test_a_snapshot_stands_below_the_truth():
 
 
 def test_a_line_for_each_record_with_weights():
-    data = build_data()
-    able = [record_of(name="one", module=build_module()), record_of(name="two, wider", module=build_module(width=8))]
-    figure = figures.compare_predictions([able[0], record_of(name="bare"), able[1]], data, count=2)
-    assert [axis.get_ylabel() for axis in figure.axes[::2]] == ["truth", "one", "two, wider"]
-    assert pictures(figure).shape[:2] == (3, 2)
-    assert "2 test images spread evenly over the split, synthetic data" in read_title(figure)
-    with pytest.raises(InputError, match="none of the records keeps its weights: train"):
-        figures.compare_predictions([record_of()], data)
+    data, module = build_data(), build_module()
+    able = [record_of(name="one", module=module), keeping(build_module(width=8), data, name="two, wider")]
+    figure = figures.compare_predictions([able[0], record_of(name="bare"), able[1]])
+    assert [axis.get_ylabel() for axis in figure.axes[::6]] == ["input", "truth", "one", "two, wider"]
+    assert pictures(figure).shape[:2] == (4, 6)
+    assert read_title(figure) == "6 test images spread evenly over the split, synthetic data; tiny, 32 px"
+    with pytest.raises(InputError, match="none of the records has weights to load: train"):
+        figures.compare_predictions([record_of()])
 
 
 def test_by_class_has_a_mark_for_each_record_and_panel():
@@ -198,7 +200,9 @@ def test_by_class_has_a_mark_for_each_record_and_panel():
     widths = [high - low for low, high in (axis.get_xlim() for axis in figure.axes)]
     np.testing.assert_allclose(widths, widths[0])  # differences can be compared across panels
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["first", "second"]
-    assert read_title(figure) == "IoU on the test split, synthetic data, 3 seeds: mean ± standard deviation"
+    assert (
+        read_title(figure) == "IoU on the test split, synthetic data; tiny, 32 px; 3 seeds: mean ± standard deviation"
+    )
     with pytest.raises(InputError, match="no record to compare"):
         figures.compare_by_class([])
 
@@ -210,7 +214,10 @@ def test_any_records_can_be_compared():
     assert [axis.get_title() for axis in figure.axes] == ["mean", "pet", "background", "border", "cell"]
     assert [len(axis.containers) for axis in figure.axes] == [2, 1, 1, 1, 1]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["pets (tiny)", "cells (full)"]
-    assert read_title(figure) == "IoU on the test split, 1 or 2 seeds: mean ± standard deviation"
+    assert (
+        read_title(figure)
+        == "IoU on the test split; tiny, 32 px and full, 32 px; 1 or 2 seeds: mean ± standard deviation"
+    )
 
 
 @pytest.mark.parametrize(("up", "skip"), [("transpose", True), ("bilinear", True), ("transpose", False)])

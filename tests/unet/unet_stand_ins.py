@@ -93,7 +93,7 @@ class StandInRecord:
         return {"channels": 3, "size": self.size, "fingerprint": self.fingerprint, "classes": self.classes}
 
     @property
-    def has_weights(self) -> bool:
+    def loadable(self) -> bool:
         return self.module is not None
 
     @property
