@@ -33,6 +33,7 @@ from s18_utils.report.progress import display_message
 from s18_utils.settings import DataSettings, describe_changes, parse_settings
 from s18_utils.unet.module import UNetModule
 
+REPOSITORY = "https://github.com/Delve-ERAV1/S18"
 HERE = Path(__file__).resolve().parent
 # The records of the repository itself: inside an installed copy, beside the package in a checkout.
 PUBLISHED = HERE / "figures" if (HERE / "figures").is_dir() else HERE.parent / "figures"
@@ -43,7 +44,7 @@ MODULES: dict[str, type[L.LightningModule]] = {
     "classifier": ClassifierModule,
 }
 # Where weights too large for the repository are attached, each under the name that its record's `weights.json` gives.
-RELEASE = "https://github.com/Delve-ERAV1/S18/releases/latest/download"
+RELEASE = f"{REPOSITORY}/releases/latest/download"
 # What a record has to say for the package to use it, and of which kind that is.
 METRICS = dict.fromkeys(("experiment", "preset", "device", "precision", "commit"), str)
 METRICS |= dict.fromkeys(("data", "versions", "test", "spread"), dict) | dict.fromkeys(("epochs", "parameters"), int)

@@ -1,7 +1,6 @@
 """From an experiment's block to a record: `train_or_load`."""
 
 import functools
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +38,16 @@ from s18_utils.runs import (
     working_folder,
     write_record,
 )
-from s18_utils.settings import DataSettings, at_preset
+from s18_utils.settings import ClassifierSettings, CVAESettings, DataSettings, UNetSettings, at_preset
 
 # The modules that draw a family's records, and choose what of the test split is kept with them and watched meanwhile.
 FIGURES = {"unet": s18_utils.unet.figures, "cvae": s18_utils.cvae.figures}
+# What changes a family's training images, and the settings that say how much.
+AUGMENTATION = {
+    UNetSettings: (augment_pets, ("rotate", "zoom", "shift", "colour")),
+    CVAESettings: (augment_labelled, ("flip",)),
+    ClassifierSettings: (augment_labelled, ("translate", "flip", "rotate", "scale", "shear", "noise", "blur")),
+}
 
 
 def draw_record(record: Record, module: L.LightningModule, data: StoreData) -> dict[str, Figure]:
@@ -214,7 +219,7 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
     """
     spec, preset = get_experiment(experiment), preset or default_preset()
     if spec.tradeoff is None:
-        raise InputError(f"{experiment} has no label loss to weigh: choose cvae-mnist or cvae-cifar10")
+        raise InputError(f"{experiment} has no label loss to weigh: choose {' or '.join(records.family_names('cvae'))}")
     folder = local_path(out or records.runs_folder(preset) / f"{experiment}-tradeoff")
     changes = at_preset(spec.tradeoff, preset)
     weights, seeds = changes.pop("label_weights"), changes.pop("seeds")
@@ -251,17 +256,14 @@ def record_data(record: Record, source: str | None = None) -> StoreData:
 
 def build_batches(data: DataSet, settings: DataSettings, seed: int) -> StoreData:
     """The batches of a data set as the settings want them."""
-    change = augment_pets if data.truth == "mask" else augment_labelled
-    values = dict(settings)
-    wanted = [name for name, each in inspect.signature(change).parameters.items() if each.kind is each.KEYWORD_ONLY]
-    augment = functools.partial(change, **{name: values.get(name, 0) for name in wanted})
+    change, names = AUGMENTATION[type(settings)]
     return StoreData(
         data,
         settings.batch_size,
         seed=seed,
         limit=settings.limit,
-        augment=augment,
-        half_size_epochs=values.get("half_size_epochs", 0),
+        augment=functools.partial(change, **{name: getattr(settings, name) for name in names}),
+        half_size_epochs=settings.half_size_epochs if isinstance(settings, UNetSettings) else 0,
         scored_on=settings.scored_on,
     )
 

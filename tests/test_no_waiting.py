@@ -4,20 +4,18 @@ Anywhere, by running the steps on the `meta` device, whose tensors have no numbe
 by having CUDA refuse to wait, which also sees copies and what Lightning does between the steps.
 """
 
-import inspect
 from types import SimpleNamespace
 
 import lightning as L
 import pytest
 import torch
 
-from s18_utils.data.augmentation import augment_labelled, augment_pets
 from s18_utils.device import device, precision
 from s18_utils.experiments import EXPERIMENTS, NETWORKS, build_settings, get_experiment, network_name
 from s18_utils.fitting import Hardware, Reseed, build_trainer, quiet_lightning
 from s18_utils.records import build_module
 from s18_utils.report.progress import FiniteLoss, History
-from s18_utils.training import build_data
+from s18_utils.training import AUGMENTATION, build_data
 
 CVAES = [spec for spec in EXPERIMENTS.values() if spec.family == "cvae"]
 ALL = [*EXPERIMENTS, *(network_name(spec, role) for spec in CVAES for role in NETWORKS)]
@@ -68,12 +66,10 @@ def test_a_step_looks_at_no_number(monkeypatch, experiment):
 
 @pytest.mark.parametrize("experiment", ALL)
 def test_nor_does_augmentation(experiment):
-    change = augment_labelled if get_experiment(experiment).block["data"] != "pets" else augment_pets
-    values = dict(build_settings(get_experiment(experiment), "full"))
-    parameters = inspect.signature(change).parameters.values()
-    settings = {each.name: values.get(each.name, 0) for each in parameters if each.kind is each.KEYWORD_ONLY}
+    settings = build_settings(get_experiment(experiment), "full")
+    change, names = AUGMENTATION[type(settings)]
     images, truth = numberless(experiment).values()
-    changed, same = change(images, truth, None, images.shape[-1], **settings)
+    changed, same = change(images, truth, None, images.shape[-1], **{name: getattr(settings, name) for name in names})
     assert (changed.shape, same.shape) == (images.shape, truth.shape)
 
 

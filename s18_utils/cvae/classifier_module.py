@@ -140,11 +140,9 @@ def attack(net: nn.Module, images: Tensor, labels: Tensor, radius: float) -> Ten
     return images + torch.renorm(change, p=2, dim=0, maxnorm=radius)
 
 
-def triangle(progress: float, warm: float = 0.2, start: float = 0.2, end: float = 0.02) -> float:
-    """The schedule's factor at `progress` in [0, 1]: from `start` up to 1 at `warm`, then down to `end`."""
-    if progress < warm:
-        return start + (1 - start) * progress / warm
-    return 1 - (1 - end) * (progress - warm) / (1 - warm)
+def triangle(progress: float) -> float:
+    """The schedule's factor at `progress` in [0, 1]: from 0.2 up to 1 at a fifth of the way, then down to 0.02."""
+    return 0.2 + 4 * progress if progress < 0.2 else 1 - 0.98 * (progress - 0.2) / 0.8
 
 
 class Lookahead:

@@ -122,7 +122,7 @@ class ObjectNet(Classifier):
     """A fixed whitening convolution over 2×2 patches, three groups of two 3×3 convolutions, GELU, scaled logits.
 
     After airbench94 (Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498). Call `whiten`
-    with training images before training. Shapes for a 3×32×32 image at widths (64, 256, 256); any size will do.
+    with training images before training. Shapes for a 3×32×32 image at widths (64, 128, 256); any size will do.
     """
 
     PATCH = 2
@@ -157,7 +157,7 @@ class ObjectNet(Classifier):
 
     def features_of(self, images: Tensor) -> Tensor:
         x = F.gelu(self.whitening(self.normalise(images)))  # 24×31×31
-        return self.features(x).amax((2, 3))  # 64×15×15, 256×7×7, 256×3×3, then 256
+        return self.features(x).amax((2, 3))  # 64×15×15, 128×7×7, 256×3×3, then 256
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features_of(images)) * self.scale

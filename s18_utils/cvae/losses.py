@@ -45,7 +45,7 @@ def smoothed_targets(labels: Tensor, classes: int, smoothing: float = SMOOTHING)
     return F.one_hot(labels, classes).float() * (1 - smoothing) + smoothing / classes
 
 
-def label_loss(logits: Tensor, labels: Tensor, smoothing: float = SMOOTHING) -> Tensor:
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy between a classifier's probabilities and the smoothed label, summed over all labels: (N,).
 
     `logits` (N, classes) are the classifier's outputs before the softmax, `labels` (N,) the labels the images were
@@ -55,7 +55,7 @@ def label_loss(logits: Tensor, labels: Tensor, smoothing: float = SMOOTHING) -> 
     """
     log_p = F.log_softmax(logits.float(), 1)
     log_not_p = torch.log((-torch.expm1(log_p)).clamp_min(1e-6))
-    targets = smoothed_targets(labels, logits.shape[1], smoothing)
+    targets = smoothed_targets(labels, logits.shape[1], SMOOTHING)
     return -(targets * log_p + (1 - targets) * log_not_p).sum(1)
 
 

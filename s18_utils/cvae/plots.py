@@ -23,10 +23,11 @@ NAMES = {
     "nearest": "nearest neighbour of the class",
 }
 
+WORST = 5  # pairs that are named
 LETTER = 0.0135  # of the width of the plot of agreement against coverage
 
 
-def draw_matrix(record: Record, named: int = 5) -> Figure:
+def draw_matrix(record: Record) -> Figure:
     """How often all judges read the asked label, for each pair of true and asked label; the worst pairs are named.
 
     The colours run from the worst swap to 100 %, so that differences show; the diagonal, which is no swap, stays empty.
@@ -38,7 +39,7 @@ def draw_matrix(record: Record, named: int = 5) -> Figure:
     figure, [[axis]] = new_figure(title, width=7.4, height=6.2)
     show_matrix(axis, agreement, names, min(math.floor(swaps.min()), 99), 100)
     axis.set(xlabel="asked", ylabel="true")
-    places = swaps.flatten().argsort()[: min(named, len(names) * (len(names) - 1))]
+    places = swaps.flatten().argsort()[: min(WORST, len(names) * (len(names) - 1))]
     worst = [divmod(place, len(names)) for place in places.tolist()]
     for true, asked in worst:
         corner = asked - 0.47, true - 0.47

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+TILES = 4  # each way, of a colour layout
+
 
 def measures_of(images: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
     """What may survive: slant and ink of grey images, the colour layout of others."""
@@ -35,9 +37,9 @@ def slant(images: Tensor) -> Tensor:
     return together / variance.clamp_min(1e-6)
 
 
-def colour_layout(images: Tensor, grid: int = 4) -> Tensor:
-    """Images (N, C, S, S) averaged over a `grid` × `grid` of tiles: (N, C * grid * grid)."""
-    return F.adaptive_avg_pool2d(images.float(), grid).flatten(1)
+def colour_layout(images: Tensor) -> Tensor:
+    """Images (N, C, S, S) averaged over 4 × 4 tiles: (N, 16 C)."""
+    return F.adaptive_avg_pool2d(images.float(), TILES).flatten(1)
 
 
 def correlation(a: Tensor, b: Tensor) -> float:
@@ -57,16 +59,14 @@ def centred(values: Tensor, groups: Tensor, classes: int) -> Tensor:
     return values - (sums / counts)[groups]
 
 
-def survival(
-    before: Tensor, after: Tensor, labels: Tensor, asked: Tensor, classes: int, seed: int = 0
-) -> dict[str, float]:
+def survival(before: Tensor, after: Tensor, labels: Tensor, asked: Tensor, classes: int) -> dict[str, float]:
     """How much of a measure (M,) or (M, D) outlives the swap: its correlation between inputs and drawings.
 
     `correlation` is over all pairs as they are; `within_class` is after each label's mean has been taken out of the
     inputs and each asked label's out of the drawings, since a 1 has less ink than a 0 in anybody's hand; `shuffled`
     and `shuffled_within_class` are the same with the inputs in random order, and should be near 0.
     """
-    order = torch.randperm(len(before), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(before), generator=torch.Generator().manual_seed(0))
     inside, outside = centred(before, labels, classes), centred(after, asked, classes)
     return {
         "correlation": correlation(before, after),

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s18_utils.cvae.survival import TILES
 from s18_utils.data.store import to_floats
 from s18_utils.errors import InputError
 
@@ -52,14 +53,14 @@ def reach(cloud: Tensor, neighbours: int) -> Tensor:
     return torch.cdist(cloud, cloud).kthvalue(neighbours + 1).values
 
 
-def paint_template(template: Tensor, images: Tensor, pasted: float, grid: int = 4) -> Tensor:
-    """The *template painter*: one picture (C, S, S), its coarse layout exchanged for that of each image (N, C, S, S).
+def paint_template(template: Tensor, images: Tensor, pasted: float) -> Tensor:
+    """The *template painter*: one picture (C, S, S), its layout of 4 × 4 tiles exchanged for that of each image
+    (N, C, S, S).
 
     Args:
         pasted: how much of the layout is exchanged, 0 to 1.
-        grid: the layout has so many tiles each way.
     """
-    exchange = F.adaptive_avg_pool2d(images, grid) - F.adaptive_avg_pool2d(template, grid)
+    exchange = F.adaptive_avg_pool2d(images, TILES) - F.adaptive_avg_pool2d(template, TILES)
     exchange = F.interpolate(exchange, images.shape[-2:], mode="bilinear", align_corners=False)
     return (template + pasted * exchange).clamp(0, 1)
 

@@ -64,13 +64,13 @@ def augment_labelled(
     generator: torch.Generator,
     size: int,
     *,
-    translate: int,
     flip: bool,
-    rotate: float,
-    scale: float,
-    shear: float,
-    noise: float,
-    blur: float,
+    translate: int = 0,
+    rotate: float = 0,
+    scale: float = 0,
+    shear: float = 0,
+    noise: float = 0,
+    blur: float = 0,
 ) -> tuple[Tensor, Tensor]:
     """Shifts, deforms, mirrors, blurs and disturbs images that keep their label; what is 0 is left out.
 
@@ -79,13 +79,16 @@ def augment_labelled(
         labels: int64 (N,), returned as they are.
         generator: makes the draw repeatable; on the images' device.
         size: side of what is returned, in pixels: that of the images, or half of it.
-        translate: up to so many whole pixels each way; what comes in is black for grey images, mirrored for others.
         flip: mirror every second image.
+        translate: up to so many whole pixels each way; what comes in is black for grey images, mirrored for others.
         rotate: up to so many degrees each way.
         scale: size between 1 − scale and 1 + scale.
         shear: slant up to this each way.
         noise: standard deviation up to this, drawn for each image; values may then leave [0, 1].
         blur: the share of batches that is blurred, by 0.3 to 1.2 pixels.
+
+    Returns:
+        Images of the same type, (N, C, size, size), and the labels.
     """
     count, device = len(images), images.device
 

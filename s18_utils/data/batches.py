@@ -13,7 +13,7 @@ from s18_utils.errors import InputError, check_choice
 
 Augment = Callable[[Tensor, Tensor, torch.Generator, int], tuple[Tensor, Tensor]]
 VALIDATION_SHARE = 0.1
-SPLIT_SEED = 18  # the validation cut is the same for every experiment and every training seed
+SPLIT_SEED = 18  # a cut of a data set is the same for every experiment and every training seed
 MEMORY_SHARE = 0.25  # of the free memory of a GPU: the rest is for the network
 
 

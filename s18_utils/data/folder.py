@@ -19,12 +19,12 @@ from torch import Tensor
 
 from s18_utils.data import files as image_files
 from s18_utils.data import labelled
+from s18_utils.data.batches import SPLIT_SEED
 from s18_utils.data.sources import list_folders
 from s18_utils.data.store import Tensors
 from s18_utils.errors import InputError
 
 TEST_SHARE = 0.1
-SPLIT_SEED = 18
 MOST_CLASSES = 256  # labels are stored as bytes
 MOST_IN_MASKS = 254  # masks too, and where they are drawn their outlines take two more numbers
 TRIMAP = {1: "pet", 2: "background", 3: "border"}

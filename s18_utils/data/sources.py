@@ -33,7 +33,7 @@ from s18_utils.report.progress import display_message
 SOURCES = ("auto", "local", "kaggle", "huggingface", "torchvision", "synthetic")
 KAGGLE_INPUT = Path("/kaggle/input")
 KAGGLE_DEPTH = 6  # /kaggle/input/datasets/<owner>/<set>/cifar10/cifar10
-LISTED = 1000  # entries of a folder that are looked at; where there are more, they are images
+LISTED = 1000  # entries of one of Kaggle's folders that are looked at; where there are more, they are images
 PROBE_SECONDS = 5
 REMEMBERED_SECONDS = 300  # how long a server that did not answer is taken to be out of reach
 
@@ -121,15 +121,15 @@ def mounted_folders() -> Iterator[Path]:
     """The folders under `/kaggle/input`, shallow ones first."""
     level = [KAGGLE_INPUT]
     for _ in range(KAGGLE_DEPTH):
-        level = [folder for parent in level for folder in list_folders(parent)]
+        level = [folder for parent in level for folder in list_folders(parent, LISTED)]
         yield from level
 
 
-def list_folders(parent: Path) -> list[Path]:
-    """The folders among the first entries of a folder, by name; none where it can't be read."""
+def list_folders(parent: Path, most: int | None = None) -> list[Path]:
+    """The folders among the entries of a folder, or among its first ones, by name; none where it can't be read."""
     try:
         with os.scandir(parent) as entries:
-            seen = [entry for entry in itertools.islice(entries, LISTED) if entry.is_dir()]
+            seen = [entry for entry in itertools.islice(entries, most) if entry.is_dir()]
         return sorted(Path(entry.path) for entry in seen if not entry.name.startswith("."))  # .ipynb_checkpoints
     except OSError:
         return []

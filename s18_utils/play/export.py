@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import onnxscript  # noqa: F401  torch's exporter wants it, and says so late
 import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper

@@ -105,10 +105,10 @@ def measure_swaps() -> Measurement:
     for name, spec in EXPERIMENTS.items():
         if spec.family != "cvae":
             continue
-        channels, size = (3, 32) if spec.block["data"] == "cifar10" else (1, 28)
-        images = {"classes": tuple("0123456789"), "channels": channels, "size": size}
-        module = records.build_module("cvae", build_settings(spec, preset), images).eval()
-        image, label = torch.rand(1, channels, size, size), torch.tensor([3])
+        settings = build_settings(spec, preset)
+        data = open_data(settings.data, settings.size, "synthetic")
+        module = records.build_module("cvae", settings, training.describe_images(data)).eval()
+        image, label = torch.rand(1, *module.image_shape), torch.tensor([3])
         swaps = [functools.partial(module.swap, image, label, torch.tensor([n % 10])) for n in range(SWAPS + 10)]
         times = [1000 * seconds_of(swap) for swap in swaps][10:]
         median, late = statistics.median(times), statistics.quantiles(times, n=20)[-1]

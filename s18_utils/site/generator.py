@@ -12,11 +12,11 @@ from sphinx.errors import SphinxError
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from s18_utils.errors import InputError
+from s18_utils.records import REPOSITORY
 from s18_utils.report.progress import display_message
 from s18_utils.site.npm import fetch_package
 
 HERE = Path(__file__).resolve().parent
-REPOSITORY = "https://github.com/Delve-ERAV1/S18"
 KATEX = "katex@0.19.1"
 KATEX_FILES = ("dist/katex.min.js", "dist/contrib/auto-render.min.js", "dist/katex.min.css", "dist/fonts/*.woff2")
 COLOURS = {"color-brand-primary": "#005a9c", "color-brand-content": "#005a9c", "color-brand-visited": "#005a9c"}

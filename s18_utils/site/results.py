@@ -7,13 +7,12 @@ from pathlib import Path
 from s18_utils import records
 from s18_utils.cvae.tradeoff import tradeoff_table
 from s18_utils.errors import InputError
-from s18_utils.records import Record, read_record
+from s18_utils.records import REPOSITORY, Record, read_record
 from s18_utils.report.origin import describe_origin
 from s18_utils.report.progress import display_message
 from s18_utils.report.table import Table
 from s18_utils.report.tables import compare_records, describe_series, list_scores
 from s18_utils.settings import flatten
-from s18_utils.site.generator import REPOSITORY
 from s18_utils.site.sources import CAPTIONS, png_width
 from s18_utils.unet.effects import FOLDER, find_combinations, tabulate_effects
 

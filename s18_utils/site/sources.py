@@ -12,8 +12,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from s18_utils.errors import InputError
+from s18_utils.records import REPOSITORY
 from s18_utils.report.progress import display_message
-from s18_utils.site.generator import REPOSITORY
 
 BRANCH = f"{REPOSITORY}/blob/main"
 COLAB = f"https://colab.research.google.com/github/{REPOSITORY.removeprefix('https://github.com/')}/blob/main"
