@@ -1,11 +1,12 @@
 """The way to a data set: found, decoded into its store unless that was done before, and mapped into memory."""
 
 import hashlib
+import os
 from functools import partial
 from pathlib import Path
 
 from s18_utils.data import cifar10, folder, mnist, pets, synthetic
-from s18_utils.data.sources import data_directory, locate_data
+from s18_utils.data.sources import cache_directory, data_directory, locate_data
 from s18_utils.data.store import SMALLEST, DataSet, Tensors, open_store, stamp_files
 from s18_utils.errors import InputError, local_path
 
@@ -65,7 +66,9 @@ def check_size(size: int | None) -> None:
 
 
 def store_path(stem: str) -> Path:
-    return data_directory() / "s18-store" / f"{stem}.safetensors"
+    """Where a store is, or will be: beside the data, or in the cache where the data can't be written beside."""
+    beside, cached = (folder / "s18-store" / f"{stem}.safetensors" for folder in (data_directory(), cache_directory()))
+    return beside if beside.is_file() or os.access(data_directory(), os.W_OK) else cached
 
 
 def by_split(tensors: Tensors) -> list[Tensors]:

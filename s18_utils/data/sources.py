@@ -54,10 +54,15 @@ class Download(NamedTuple):
     layout: str
 
 
+def cache_directory() -> Path:
+    """A folder of this package in the user's cache."""
+    return Path(user_cache_dir("s18")).absolute()
+
+
 def data_directory() -> Path:
-    """`$S18_DATA`, or a folder of this package in the user's cache; S18_DATA is not made, as it may be mistyped."""
+    """`$S18_DATA`, or the cache; S18_DATA is not made, as it may be mistyped."""
     if not (named := os.environ.get("S18_DATA")):
-        return Path(user_cache_dir("s18")).absolute()
+        return cache_directory()
     folder = local_path(named)
     if not folder.is_dir():
         raise InputError(f"S18_DATA names {folder}, which is no folder: correct the name, or make the folder first")

@@ -11,7 +11,7 @@ import torchvision.datasets.mnist
 from PIL import Image
 from test_labelled import assert_refused
 
-from s18_utils.data import labelled, mnist, sources
+from s18_utils.data import dataset, labelled, mnist, sources
 from s18_utils.data.dataset import open_data
 from s18_utils.errors import InputError
 
@@ -207,3 +207,14 @@ def test_real_digits_are_white_on_black_and_belong_to_their_labels(real_data):
     tests = data.test["image"][:, 0].float() / 255
     guesses = torch.cdist(tests.flatten(1), means.flatten(1)).argmin(dim=1)
     assert (guesses == data.test["label"]).float().mean() > 0.8
+
+
+def test_data_that_can_not_be_written_beside_have_their_store_in_the_cache(raw, monkeypatch, tmp_path):
+    monkeypatch.setattr(sources, "user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    monkeypatch.setattr(dataset.os, "access", lambda *_: False)
+    first = open_data("mnist")
+    assert not (raw.parents[1] / "s18-store").exists()
+    [store] = (tmp_path / "cache" / "s18" / "s18-store").iterdir()
+    written = store.stat().st_mtime_ns
+    assert open_data("mnist").fingerprint == first.fingerprint
+    assert store.stat().st_mtime_ns == written  # not built again
