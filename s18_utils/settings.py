@@ -1,4 +1,5 @@
-"""What can be set about an experiment: names, types and ranges. The values, with their reasons, are in `experiments`.
+"""What can be set about an experiment: names, types, ranges and meanings. The values, with their reasons, are in
+`experiments`.
 
 There are no defaults here: an experiment's block says everything.
 """
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
+from pydantic import Field
 
 from s18_utils.errors import InputError, check_choice
 
@@ -17,8 +19,9 @@ Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0), Lt(float("inf"))]
 NotNegative = Annotated[float, Ge(0), Lt(float("inf"))]
 Fraction = Annotated[float, Ge(0), Le(1)]
+Batch = Annotated[int, Ge(2)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]  # as far as numpy's go
-Widths = Annotated[tuple[Count, ...], pydantic.Field(min_length=1)]
+Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
 class Settings(pydantic.BaseModel):
@@ -30,35 +33,40 @@ class Settings(pydantic.BaseModel):
 class NetworkSettings(Settings):
     """A classifier that a conditional VAE needs, trained on the same data."""
 
-    net: str  # a name in `cvae.classifiers`
-    net_settings: dict[str, Any]  # its constructor's arguments
-    seed: Seed  # the first; a judge has its own
-    epochs: Count
-    batch_size: Annotated[int, Ge(2)]
-    learning_rate: Positive  # the peak of a triangular schedule
-    momentum: Annotated[float, Ge(0), Lt(1)]
-    weight_decay: NotNegative
-    shift_rate: Positive  # multiplies the rate of the batch norms' shifts
-    smoothing: Annotated[float, Ge(0), Lt(1)]  # of the labels
-    attack_radius: NotNegative  # L2 norm, in units of the pixel range; trains on images attacked within it; 0 for none
-    # Augmentation of training images; see `data.augmentation.augment_labelled`.
-    translate: Annotated[int, Ge(0)]  # pixels each way
-    flip: bool
-    rotate: NotNegative  # degrees each way
-    scale: Annotated[float, Ge(0), Lt(1)]
-    shear: NotNegative
-    noise: NotNegative  # standard deviation, of pixels in [0, 1]
-    blur: Fraction  # of the batches
+    net: str = Field(description="a name in cvae.classifiers")
+    net_settings: dict[str, Any] = Field(description="its constructor's arguments")
+    seed: Seed = Field(description="of the first training; a judge has its own")
+    epochs: Count = Field(description="how often each image is seen")
+    batch_size: Batch = Field(description="images a step")
+    learning_rate: Positive = Field(description="its peak; it rises for a fifth of the steps")
+    momentum: Annotated[float, Ge(0), Lt(1)] = Field(description="Nesterov's")
+    weight_decay: NotNegative = Field(description="pulls weights towards 0")
+    shift_rate: Positive = Field(description="multiplies the rate of the batch norms' shifts")
+    smoothing: Annotated[float, Ge(0), Lt(1)] = Field(description="of the labels")
+    attack_radius: NotNegative = Field(
+        description="trains on images attacked within this L2 norm, of pixels in [0, 1]; 0 for none"
+    )
+    translate: Annotated[int, Ge(0)] = Field(description="pixels each way")
+    flip: bool = Field(description="whether training images are mirrored, every second one")
+    rotate: NotNegative = Field(description="degrees each way")
+    scale: Annotated[float, Ge(0), Lt(1)] = Field(description="sizes between 1 − this and 1 + this")
+    shear: NotNegative = Field(description="slant each way, columns a row")
+    noise: NotNegative = Field(description="largest standard deviation, of pixels in [0, 1]")
+    blur: Fraction = Field(description="share of the batches")
 
 
 class DataSettings(Settings):
     """The data of an experiment."""
 
-    data: str  # a name that `open_data` knows, or a folder of one's own
-    source: str  # see `data.sources`
-    size: Annotated[int, Ge(16)] | None  # side of the images in pixels; None for sets that come in one size
-    limit: Annotated[int, Ge(4)] | None  # at most so many images of either split
-    scored_on: Literal["test", "validation"]  # a choice between settings is to be made on the validation cut
+    data: str = Field(description="pets, mnist or cifar10, or a folder of one's own")
+    source: str = Field(description="where the data come from, see data.sources")
+    size: Annotated[int, Ge(16)] | None = Field(
+        description="side of the pictures in pixels; None for sets that come in one size"
+    )
+    limit: Annotated[int, Ge(4)] | None = Field(description="at most so many images of either split")
+    scored_on: Literal["test", "validation"] = Field(
+        description="validation for a choice between settings, which is not to be made on the test split"
+    )
 
 
 class ClassifierSettings(DataSettings, NetworkSettings):
@@ -68,57 +76,70 @@ class ClassifierSettings(DataSettings, NetworkSettings):
 class UNetSettings(DataSettings):
     """A UNet."""
 
-    encoder: Literal["scratch", "efficientnet-lite0"]  # the latter has seen ImageNet, and has its own width and skips
-    down: Literal["maxpool", "strided"]
-    up: Literal["transpose", "bilinear"]
-    skip: bool  # the skip connections; without them the decoder sees zeros in their place
-    loss: Literal["ce", "dice"]
-    width: Annotated[int, Ge(2), MultipleOf(2)]  # channels of the first level
-    seed: Seed
-    epochs: Count
-    half_size_epochs: Annotated[int, Ge(0)]  # the first so many epochs see pictures of half the size
-    batch_size: Annotated[int, Ge(2)]
-    learning_rate: Positive  # the peak of a one-cycle schedule
-    weight_decay: NotNegative
-    # Augmentation of training images; see `data.augmentation.augment_pets`.
-    rotate: NotNegative  # degrees each way
-    zoom: NotNegative  # natural logarithm, each way
-    shift: NotNegative  # of half the side, each way
-    colour: Annotated[float, Ge(0), Lt(1)]  # brightness, contrast and saturation, each way
+    encoder: Literal["scratch", "efficientnet-lite0"] = Field(
+        description="the latter has seen ImageNet, and has its own width and way down"
+    )
+    down: Literal["maxpool", "strided"] = Field(description="the way down")
+    up: Literal["transpose", "bilinear"] = Field(description="the way up")
+    skip: bool = Field(description="skip connections; without them the decoder sees zeros in their place")
+    loss: Literal["ce", "dice"] = Field(description="cross-entropy or Dice loss")
+    width: Annotated[int, Ge(2), MultipleOf(2)] = Field(description="channels of the first level; 64 is the paper's")
+    seed: Seed = Field(description="of the first training")
+    epochs: Count = Field(description="how often each photograph is seen")
+    half_size_epochs: Annotated[int, Ge(0)] = Field(
+        description="in the first so many, pictures have half the side: a quarter of the cost"
+    )
+    batch_size: Batch = Field(description="pictures a step")
+    learning_rate: Positive = Field(description="its peak, after a third of the steps")
+    weight_decay: NotNegative = Field(description="pulls weights towards 0")
+    rotate: NotNegative = Field(description="degrees each way")
+    zoom: NotNegative = Field(description="natural logarithm of the zoom, each way")
+    shift: NotNegative = Field(description="of half the side, each way")
+    colour: Annotated[float, Ge(0), Lt(1)] = Field(description="of brightness, contrast and saturation, each way")
 
 
 class CVAESettings(DataSettings):
     """A conditional VAE, with its frozen CNN and its judges."""
 
-    latent: Count  # length of the code
-    encoder_widths: Widths
-    decoder_widths: Widths
-    embedding: Count  # length of an embedded label
-    squeeze: Count  # channels before the encoder's last layer
-    label_maps: Count  # channels of the label's map at each resolution of the decoder
-    seed: Seed
-    epochs: Count
-    batch_size: Annotated[int, Ge(2)]
-    learning_rate: Positive
-    weight_decay: NotNegative
-    flip: bool  # every second training image
-    kl_weight: NotNegative
-    label_weight: NotNegative
-    true_share: NotNegative  # of the label loss, for drawings under the true label
-    label_cap: bool  # no drawing gains by being easier to read than half of the real images
-    label_start: Fraction  # share of the steps after which the label loss begins to rise …
-    label_full: Fraction  # … and at which it has its whole weight
-    adversarial_weight: NotNegative  # of the discriminator's opinion; 0 for none
-    discriminator_width: Count
-    discriminator_rate: Positive  # the peak of its own one-cycle schedule
-    latent_noise: NotNegative
-    latent_reach: Fraction
-    disturb_shift: Annotated[int, Ge(0)]  # pixels; of drawings before the frozen CNN reads them
-    disturb_noise: NotNegative
-    disturb_blur: NotNegative
-    classifier: NetworkSettings  # the frozen CNN of the label loss
-    judge: NetworkSettings  # takes no part in any loss
-    second_judge: NetworkSettings  # of another kind
+    latent: Count = Field(description="numbers in a code")
+    encoder_widths: Widths = Field(description="channels after each halving")
+    decoder_widths: Widths = Field(description="channels at each size, from the smallest")
+    embedding: Count = Field(description="numbers that a label is embedded in")
+    squeeze: Count = Field(description="channels before the encoder's last layer")
+    label_maps: Count = Field(description="channels of the label's map at each size of the decoder")
+    seed: Seed = Field(description="of the first training")
+    epochs: Count = Field(description="how often each image is seen")
+    batch_size: Batch = Field(description="images a step")
+    learning_rate: Positive = Field(description="its peak")
+    weight_decay: NotNegative = Field(description="pulls weights towards 0")
+    flip: bool = Field(description="whether training images are mirrored, every second one")
+    kl_weight: NotNegative = Field(description="of the KL divergence")
+    label_weight: NotNegative = Field(description="of the label loss")
+    true_share: NotNegative = Field(
+        description="the label loss of drawings under the true label counts so much, that of wrong ones 1"
+    )
+    label_cap: bool = Field(
+        description="whether a drawing stops gaining where it is easier to read than half of the real images"
+    )
+    label_start: Fraction = Field(description="the label loss begins to rise after this share of the steps …")
+    label_full: Fraction = Field(description="… and has its whole weight after this")
+    adversarial_weight: NotNegative = Field(description="of the discriminator; 0: there is none")
+    discriminator_width: Count = Field(description="channels of its first layer")
+    discriminator_rate: Positive = Field(description="the peak of its own learning rate")
+    latent_noise: NotNegative = Field(description="augmentation: noise, in standard deviations of the codes")
+    latent_reach: Fraction = Field(
+        description="augmentation: how far codes move towards another of their class, at most"
+    )
+    disturb_shift: Annotated[int, Ge(0)] = Field(
+        description="pixels by which a drawing is shifted each way, at most, before the frozen CNN reads it"
+    )
+    disturb_noise: NotNegative = Field(description="standard deviation of noise added to it then, at most")
+    disturb_blur: NotNegative = Field(
+        description="half of them are blurred then, by a Gaussian of 0.3 to 0.3 + this many pixels"
+    )
+    classifier: NetworkSettings = Field(description="the frozen CNN of the label loss")
+    judge: NetworkSettings = Field(description="takes no part in any loss")
+    second_judge: NetworkSettings = Field(description="a judge of another kind")
 
 
 FAMILIES: dict[str, type[DataSettings]] = {"unet": UNetSettings, "cvae": CVAESettings, "classifier": ClassifierSettings}

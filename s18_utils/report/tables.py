@@ -11,7 +11,7 @@ from s18_utils.records import Record
 from s18_utils.report.intervals import confidence_interval, format_interval, gains_by_seed
 from s18_utils.report.origin import describe_scored, describe_seeds, describe_share
 from s18_utils.report.table import Table, flatten_scores, format_number
-from s18_utils.settings import flatten
+from s18_utils.settings import DataSettings, flatten
 
 # Column header: the score's name in `flatten_scores`, by family.
 SCORES = {
@@ -62,6 +62,13 @@ def compare_settings(records: Sequence[Record]) -> Table:
     different = [name for name in names if len({str(values.get(name)) for values in settings}) > 1]
     rows = [[name, *(str(values.get(name, "")) for values in settings)] for name in different if name != "source"]
     return Table(["setting", *(record.label(records) for record in records)], rows)
+
+
+def explain_settings(settings: DataSettings, names: Sequence[str]) -> Table:
+    """Some settings of an experiment: what each is, and its value."""
+    fields = type(settings).model_fields
+    rows = [[fields[name].description, name, str(getattr(settings, name))] for name in names]
+    return Table(["what it is", "setting", "value"], rows)
 
 
 def contrast_scores(before: Record, after: Record) -> Table:

@@ -156,3 +156,12 @@ def test_the_series_is_described_once_for_records_that_share_it(tmp_path):
     assert "synthetic Oxford-IIIT Pet: 1,234 to train on, 137 to choose the epoch by; 56 test images" in sentence
     real = sample_metrics()["data"] | {"source": "local", "train": 3312, "val": 368}
     assert "3,680 of the 3,680 official training images" in tables.describe_series([keep(tmp_path, data=real)])[0]
+
+
+@pytest.mark.parametrize("name", [NAME, "cvae-mnist", "judge-mnist"])
+def test_every_setting_is_explained(name):
+    settings = build_settings(get_experiment(name), "tiny")
+    table = tables.explain_settings(settings, list(type(settings).model_fields))
+    assert [row[1] for row in table.rows] == list(dict(settings))
+    assert all(row[0] and row[0] != "None" for row in table.rows)
+    assert dict(row[1:] for row in table.rows)["seed"] == str(settings.seed)
