@@ -26,7 +26,7 @@ from s18_utils.unet.overlay import BACKGROUND, BORDER, class_colours, draw_overl
 
 TILE = 256  # least side of a picture in a figure, in pixels, so that outlines are finer than the mask's pixels
 WATCHED = 6  # test images that are watched while a network learns
-FILM_TILE = 112  # side of a picture in a filmstrip, where they are many
+SMALL_TILE, FILM_TILE = 192, 112  # the same of a picture among many, and in a filmstrip
 COARSE = 0xF8  # five bits of a colour are enough for small pictures, and halve the file
 ERROR_COLOURS = (VERMILION, SKY, GREEN, BLUE)
 
@@ -244,7 +244,10 @@ def draw_filmstrip(record: Record) -> Figure:
 
 
 def draw_lines(lines: Sequence[Line], title: str, classes: Sequence[str]) -> Figure:
-    """Labelled lines of pictures of equal number, with a legend of the classes and the kinds of errors."""
+    """Labelled lines of pictures of equal number, with a legend of the classes and the kinds of errors.
+
+    Where lines are many their pictures are kept smaller, so that a notebook with them stays one that GitHub shows.
+    """
     count, captioned = len(lines[0].images), sum(bool(line.captions) for line in lines)
     size = {"width": 1.35 * count + 1.1, "height": 1.38 * len(lines) + 0.2 * captioned + 0.8}
     figure, axes = new_figure(title, len(lines), count, **size)
@@ -253,7 +256,7 @@ def draw_lines(lines: Sequence[Line], title: str, classes: Sequence[str]) -> Fig
         row[0].set_ylabel(label, fontsize=9, rotation=0, ha="right", va="center")
         for place, axis in enumerate(row):
             mask, errors = (part if part is None else part[place] for part in (line.masks, line.errors))
-            show_tile(axis, line.images[place], mask, errors, classes)
+            show_tile(axis, line.images[place], mask, errors, classes, SMALL_TILE if len(lines) > 4 else None)
             axis.set_xlabel("".join(line.captions[place : place + 1]), fontsize=8)
     nothing = torch.zeros(1, 1, dtype=torch.long)
     kinds = find_errors(nothing, nothing, classes)[1] if any(line.errors is not None for line in lines) else ()
