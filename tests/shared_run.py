@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from s18_utils import __main__ as command_line
 from s18_utils import fitting, training
 from s18_utils.experiments import EXPERIMENTS
+from s18_utils.settings import UNetSettings
 from s18_utils.unet.module import UNetModule
 
 # 41 training images are no multiple of a batch, 4 validation images are one of two processes, 45 test images are not.
@@ -27,7 +28,7 @@ def norm_by_image(norm: nn.BatchNorm2d, images: torch.Tensor) -> torch.Tensor:
 
 def make_comparable() -> None:
     EXPERIMENTS["unet-maxpool-transpose-bce"].block.update(SETTINGS)
-    training.augment_pets = lambda images, masks, generator, size: (images, masks)
+    training.AUGMENTATION[UNetSettings] = lambda images, masks, generator, size: (images, masks), ()
     fitting.precision = lambda: "32-true"
     training.draw_record = lambda *arguments: {}  # pictures take longer than the training
     nn.BatchNorm2d.forward = norm_by_image

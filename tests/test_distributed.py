@@ -149,7 +149,7 @@ def test_the_whole_test_split_is_scored_and_no_image_twice(runs, small, monkeypa
 @pytest.mark.usefixtures("cpu")
 def test_torchrun_starts_a_conditional_vae(runs):
     out = runs["torchrun"] / "out"
-    record = read_record(out / f"{CVAE}+adversarial_weight=5.0")
+    record = read_record(out / f"{CVAE}+adversarial_weight=5")
     assert "train_discriminator" in record.history[-1]  # whose loss joins in after some steps
     assert record.metrics["device"].startswith("2 × ")
     alone = training.score_record(record, training.build_data(CVAE, "tiny"))
@@ -161,7 +161,7 @@ def test_torchrun_starts_a_conditional_vae(runs):
     assert shared == pytest.approx(whole, rel=2e-3)
     assert sorted(path.name for path in out.iterdir()) == [
         "classifier-mnist",
-        f"{CVAE}+adversarial_weight=5.0",
+        f"{CVAE}+adversarial_weight=5",
         "judge-mnist",
         "second-judge-mnist",
     ]
