@@ -166,8 +166,8 @@ def swap(
 ) -> None:
     """Draws 25 test images under wrong labels into one picture, and prints the scores of the swaps."""
     if get_experiment(experiment.split("+")[0]).family != "cvae":
-        able = " or ".join(name for name, each in EXPERIMENTS.items() if each.family == "cvae")
-        raise InputError(f"{experiment} has no labels to swap: choose {able}")
+        able = load("records").family_names("cvae")
+        raise InputError(f"{experiment} has no labels to swap: choose {' or '.join(able)}")
     if file.suffix.lower() not in PICTURES:
         raise InputError(f"{file} is no picture's name: end it in .png, .jpg, .pdf or .svg")
     check_overwritable(local_path(file), MARK)

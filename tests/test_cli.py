@@ -165,6 +165,13 @@ def test_export_writes_networks_and_a_card(run, tmp_path):
     assert {".onnx", ".md"} <= kinds
 
 
+def test_a_wrong_command_shows_its_usage(run):
+    status, _, errors = run("fit", NAME, "--seeds", "x")
+    assert status == 2
+    assert "Usage" in errors
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize(("state", "status"), [("done", 0), ("failed", 1)])
 def test_a_notebook_that_fails_is_an_exit_status(run, monkeypatch, tmp_path, state, status):
     pages = [notebooks.Page("01", "a"), notebooks.Page("02", "b")]

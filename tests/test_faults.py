@@ -107,3 +107,8 @@ def test_a_name_with_line_breaks_in_it_is_still_one_line():
     with pytest.raises(InputError, match="has no setting a b: its settings are") as caught:
         build_settings(get_experiment(NAME), "tiny", {"a\nb": 1})
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_mistakes_are_input_errors_and_value_errors():
+    # So that a caller who never heard of the package's own error can still catch it.
+    assert issubclass(InputError, ValueError)

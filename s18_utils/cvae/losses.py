@@ -55,7 +55,7 @@ def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """
     log_p = F.log_softmax(logits.float(), 1)
     log_not_p = torch.log((-torch.expm1(log_p)).clamp_min(1e-6))
-    targets = smoothed_targets(labels, logits.shape[1], SMOOTHING)
+    targets = smoothed_targets(labels, logits.shape[1])
     return -(targets * log_p + (1 - targets) * log_not_p).sum(1)
 
 

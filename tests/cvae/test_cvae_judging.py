@@ -223,6 +223,13 @@ def test_the_frozen_network_gives_its_accuracy_and_the_label_loss(inputs):
     assert scores(Reconstructs(), *inputs, frozen=BandJudge())["label_loss"] > sharp["label_loss"]
 
 
+def test_scoring_keeps_no_gradients(inputs):
+    painter, judge = Painter(), BandJudge()
+    scores(painter, *inputs, judges=[judge])
+    assert painter.log_sigma.grad is None
+    assert judge.weight.grad is None
+
+
 @pytest.mark.parametrize(
     ("classes", "count", "better", "chance"),
     [
