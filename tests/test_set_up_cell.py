@@ -230,6 +230,19 @@ def test_a_clone_among_kaggles_inputs_is_used_as_it_is(machine, clone, tmp_path)
     assert where == clone / "s18_utils" / "__init__.py"
 
 
+def test_what_a_clone_among_kaggles_inputs_misses_is_installed_without_writing_into_it(
+    machine, repository, registry, tmp_path
+):
+    clone = tmp_path / "input" / "s18"
+    shutil.copytree(repository, clone)
+    before = sorted(clone.rglob("*"))
+    cell = SOURCE.replace("/kaggle/input", str(tmp_path / "input"))
+    environment = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(registry), "PYTHONDONTWRITEBYTECODE": "1"}
+    _, where = run_cell(machine(*PLATFORM), tmp_path, cell, **environment)
+    assert where == clone / "s18_utils" / "__init__.py"
+    assert sorted(clone.rglob("*")) == before  # pip would build there, and what is read-only it can't
+
+
 def test_a_checkout_around_the_notebook_is_used_as_it_is(machine, clone):
     (clone / "notebooks").mkdir()
     said, where = run_cell(machine(*KEPT), clone / "notebooks")

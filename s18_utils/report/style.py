@@ -14,9 +14,11 @@ DPI = 200  # two pixels for each one of a page
 GREY = "#7d7d7d"
 # Okabe & Ito's palette (2008), told apart by colour-blind readers as well.
 ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#cc79a7"
+YELLOW = "#f0e442"
 LINES = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 RIGHT, WRONG = GREEN, VERMILION
 STYLE = {
+    "axes.axisbelow": True,
     "axes.edgecolor": GREY,
     "axes.facecolor": "none",
     "axes.labelcolor": GREY,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
@@ -20,15 +20,25 @@ from s18_utils.device import autocast, device
 from s18_utils.errors import InputError
 from s18_utils.records import Record
 from s18_utils.report.curves import draw_curves
-from s18_utils.report.style import BLUE, GREEN, GREY, SKY, VERMILION, draw_sentence, hide_frame, new_figure, style_lines
+from s18_utils.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    VERMILION,
+    YELLOW,
+    draw_sentence,
+    hide_frame,
+    new_figure,
+    style_lines,
+)
 from s18_utils.unet.module import UNetModule
-from s18_utils.unet.overlay import BACKGROUND, BORDER, class_colours, draw_overlay
+from s18_utils.unet.overlay import BACKGROUND, BORDER, class_colours, class_tints, draw_overlay
 
 TILE = 256  # least side of a picture in a figure, in pixels, so that outlines are finer than the mask's pixels
 WATCHED = 6  # test images that are watched while a network learns
 SMALL_TILE, FILM_TILE = 192, 112  # the same of a picture among many, and in a filmstrip
 COARSE = 0xF8  # five bits of a colour are enough for small pictures, and halve the file
-ERROR_COLOURS = (VERMILION, SKY, GREEN, BLUE)
+ERROR_COLOURS = (VERMILION, YELLOW, GREEN, BLUE)  # none is like a tinted class
 
 
 class Line(NamedTuple):
@@ -230,9 +240,9 @@ def draw_filmstrip(record: Record) -> Figure:
     snapshots, classes = record.stored_examples["snapshots"].long(), record.data["classes"]
     batch = record.examples(snapshots.shape[1])
     images, epochs = batch["image"], record.stored_examples["snapshot_epochs"].tolist()
-    columns = [(f"epoch {epoch:.2g}", masks) for epoch, masks in zip(epochs, snapshots, strict=True)]
+    columns = [(f"{epoch:.1f}".removesuffix(".0"), masks) for epoch, masks in zip(epochs, snapshots, strict=True)]
     columns.append(("truth", batch["mask"]))
-    title = f"{record.title()}\nThe same test images while the network learns"
+    title = f"{record.title()}\nThe same test images after so many epochs"
     size = {"width": 0.61 * len(columns) + 0.1, "height": 0.61 * len(images) + 1.0}
     figure, axes = new_figure(title, len(images), len(columns), **size)
     for column, (name, masks) in zip(axes.T, columns, strict=True):
@@ -317,7 +327,9 @@ def find_errors(truth: Tensor, predicted: Tensor, classes: Sequence[str]) -> tup
 
 def add_legend(figure: Figure, classes: Sequence[str], errors: Sequence[str]) -> None:
     """The colours of the classes that are tinted, and of the kinds of errors, below a figure."""
-    tinted = [pair for pair in zip(classes, class_colours(classes), strict=True) if pair[0] != BACKGROUND]
+    # As opaque as over a photograph: over a light page they look as over a light pet.
+    tints = [to_rgba(*pair) for pair in zip(class_colours(classes), class_tints(classes), strict=True)]
+    tinted = [pair for pair in zip(classes, tints, strict=True) if pair[0] != BACKGROUND]
     pairs = [*tinted[:8], *zip(errors, ERROR_COLOURS, strict=False)]
     patches = [Patch(facecolor=colour, label=name) for name, colour in pairs]
     figure.legend(handles=patches, loc="outside lower center", ncols=6, labelcolor=GREY, frameon=False, fontsize=9)

@@ -19,7 +19,7 @@ def score_references(data: StoreData) -> dict[str, dict]:
     """Test scores, as of a UNet but for the losses, of three predictions that cost nothing.
 
     - one class everywhere: `background`, or where there is no such class the most frequent one;
-    - the mean mask: in each pixel the class that most training masks have there;
+    - the commonest class at each pixel: the one that most training masks have there;
     - the nearest neighbour: the mask of the training image that is most alike, by squared difference of 16×16 pixels.
     """
     classes = data.data.classes
@@ -31,7 +31,7 @@ def score_references(data: StoreData) -> dict[str, dict]:
         f"{classes[everywhere]} everywhere": score_masks(
             data, lambda images: torch.full((len(images), *masks.shape[1:]), everywhere)
         ),
-        "mean mask": score_masks(data, lambda images: counts.argmax(0).expand(len(images), -1, -1)),
+        "commonest class at each pixel": score_masks(data, lambda images: counts.argmax(0).expand(len(images), -1, -1)),
         "nearest neighbour": score_masks(data, find_neighbours(data)),
     }
 

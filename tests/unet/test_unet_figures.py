@@ -157,7 +157,7 @@ def test_a_filmstrip_where_there_are_snapshots():
     kept |= {"snapshots": masks, "snapshot_epochs": torch.tensor([0.25, 2, 5, 9])}
     figure = figures.draw_record(record_of(stored_examples=kept), build_module(), data)["filmstrip"]
     assert [axis.get_title() for axis in figure.axes if axis.get_title()] == [
-        *("epoch 0.25", "epoch 2", "epoch 5", "epoch 9", "truth"),
+        *("0.2", "2", "5", "9", "truth"),
     ]
     strip = pictures(figure)
     assert strip.shape[:2] == (6, 5)
