@@ -28,8 +28,8 @@ def draw_network(module: CVAEModule, judges: Sequence[str] = ()) -> Figure:
     ]
     length = encoder.embedding.matrix.out_features
     title = "Conditional VAE: an image is coded with its label, and drawn under any"
-    figure, [[axis]] = new_figure(title, width=10, height=5)
-    axis.set(xlim=(-0.9, 13.6), ylim=(-4.8, 2.3))
+    figure, [[axis]] = new_figure(title, width=10, height=4.7)
+    axis.set(xlim=(-0.9, 13.9), ylim=(-4.4, 2.3))
     axis.axis("off")
 
     def write(x: float, y: float, text: str, size: float = 8, colour: str = GREY, align: str = "center") -> None:
@@ -58,15 +58,17 @@ def draw_network(module: CVAEModule, judges: Sequence[str] = ()) -> Figure:
     box(8.75, -1.6, 1.2, "any label", f"one-hot, {len(module.classes)}", ORANGE)
     draw_arrow(axis, (8.2, -1.0), (7.5, 0.25), ORANGE)
     draw_arrow(axis, (9.3, -1.0), (10, -0.2), ORANGE)
-    write(9.9, -0.62, f"{maps} maps, γ and β\nat each size", align="left")
-    frozen = -4.1 if module.discriminator is None else -1.6
+    write(9.78, -0.68, f"{maps} maps, γ and β\nat each size", align="left")
+    frozen = -3.7 if module.discriminator is None else -1.6
     box(12.4, frozen, 1.2, "frozen CNN", f"{type(module.frozen).__name__}, label loss", VERMILION, wide=2.2)
     draw_arrow(axis, (12.5, 0.4), (12.5, frozen + 0.6), VERMILION)
     if module.discriminator is not None:
-        box(12.4, -4.1, 1.2, "discriminator", "real, and of this label?", VERMILION, wide=2.2)
-        draw_arrow(axis, (12.5, frozen - 0.6), (12.5, -3.5), VERMILION)
-        write(12.6, -2.85, "features", align="left")
+        box(12.4, -3.7, 1.2, "discriminator", "real, and of this label?", VERMILION, wide=2.2)
+        draw_arrow(axis, (12.5, frozen - 0.6), (12.5, -3.1), VERMILION)
+        write(12.6, -2.6, "features", align="left")
+        axis.plot([13.25, 13.75, 13.75], [1, 1, -3.7], color=VERMILION, linewidth=1.5)  # it sees the drawing too
+        draw_arrow(axis, (13.75, -3.7), (13.5, -3.7), VERMILION)
     named = " and ".join([type(judge).__name__ for judge in module.judges] or judges) or "none attached"
-    box(8.4, -4.1, 1.2, "judges", f"{named}\nscore drawings, take no part in training", GREY, "--", wide=4.6)
-    draw_arrow(axis, (11.7, 0.4), (10.2, -3.5), line="--")
+    box(8.6, -3.7, 1.2, "judges", f"{named}\nscore drawings, take no part in training", GREY, "--", wide=4.6)
+    draw_arrow(axis, (11.65, 0.4), (10.5, -3.1), line="--")
     return figure
