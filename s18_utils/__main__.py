@@ -31,6 +31,7 @@ RecordsFolder = Annotated[
     typer.Option("--records", help="Folder of the record; by default runs/<preset>, then figures/."),
 ]
 
+INTERRUPTED = 130  # exit status, as shells have it
 PICTURES = {".png": {"metadata": {"Software": MARK}}, ".jpg": {"pil_kwargs": {"comment": MARK}}}
 PICTURES |= {".jpeg": PICTURES[".jpg"]} | dict.fromkeys((".pdf", ".svg"), {"metadata": {"Creator": MARK}})
 
@@ -97,6 +98,8 @@ def fit(
     if load("runs").is_first_process():
         print_scores(record, record.test, record.spread)
         print(f"record: {record.folder}")
+    if record.metrics["interrupted"]:
+        raise typer.Exit(INTERRUPTED)
 
 
 def parse_changes(changes: list[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -68,7 +69,9 @@ def make_folder(folder: str | Path, remedy: str) -> Path:
 def replacing(file: Path) -> Iterator[Path]:
     """Where to write what is to become `file`: it is moved there in one step, so that nobody ever reads half of it, and
     a crash leaves what was there."""
-    partial = file.with_name(f".{file.name}.partial")
+    partial = file.with_name(
+        f".{zlib.crc32(file.name.encode()):x}.partial"
+    )  # short, as the name may be the longest possible
     try:
         yield partial
         partial.replace(file)

@@ -32,6 +32,7 @@ from s18_utils.data.store import load_tensors, save_tensors
 from s18_utils.device import describe_device, device, precision
 from s18_utils.errors import InputError, replacing, write_text
 from s18_utils.report.progress import Filmstrip, FiniteLoss, History, display_message, in_notebook
+from s18_utils.runs import RESULT
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy")
@@ -115,7 +116,7 @@ def train_seed(
         KeyboardInterrupt: interrupted before the first epoch ended.
         InputError: the memory does not hold a batch, or the disk is full.
     """
-    result_file = folder / "result.json"
+    result_file = folder / RESULT
     if finished := read_result(result_file):
         return finished
     history = History(title, seed)

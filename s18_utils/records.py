@@ -7,6 +7,8 @@ data at hand, of a UNet with a dozen test images in `photographs.png`.
 """
 
 import csv
+import functools
+import hashlib
 import inspect
 import json
 import os
@@ -174,8 +176,11 @@ class Record:
         kept."""
         files = [self.folder / "weights.safetensors"]
         if released := self.released:
+            laid_out = RELEASED / released["file"]
+            if laid_out.is_file() and find_sum(laid_out, laid_out.stat().st_mtime_ns) == released["sha256"]:
+                files.append(laid_out)  # else of another training of the same name
             cache = Path(torch.hub.get_dir()) / "s18" / released["sha256"][:12]  # another release has other bytes
-            files += [RELEASED / released["file"], cache / released["file"]]
+            files.append(cache / released["file"])
         return files
 
     @cached_property
@@ -324,7 +329,7 @@ def read_files(folder: Path) -> Record:
         examples = load_tensors(file) if file.is_file() else {}
         if (file := folder / "photographs.png").is_file():
             examples["image"] = read_photographs(file, metrics["data"]["channels"])
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise damaged(file, error) from error
     return Record(folder, metrics, history, examples, read_config(folder / "config.json"))
 
@@ -446,6 +451,12 @@ def read_json(path: Path) -> dict:
     except (OSError, ValueError) as error:
         raise damaged(path, error) from error
     return content
+
+
+@functools.cache
+def find_sum(file: Path, changed: int) -> str:
+    """The SHA-256 of a file, as it is since it was `changed`."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def damaged(path: Path, error: Exception) -> InputError:

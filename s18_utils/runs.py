@@ -25,6 +25,7 @@ from s18_utils.experiments import NETWORKS, Experiment
 from s18_utils.records import Record
 from s18_utils.settings import DataSettings, describe_changes, flatten
 
+RESULT = "result.json"  # of a seed that is through, in its folder of a running training
 REMEDY = "choose another folder with out=, --out or S18_RUNS"
 
 
@@ -185,8 +186,12 @@ def working_folder(partial: Path, config: dict, retrain: bool) -> Iterator[None]
             if is_first_process():  # the others would read what it is writing
                 start_folder(partial, config)
             yield
-        except FloatingPointError:  # it would happen again
-            discard_folder(partial)
+        except FloatingPointError:  # it would happen again, and to this seed alone
+            for path in partial.glob("seed-*"):
+                if not (path / RESULT).is_file():
+                    discard_folder(path)
+            if not any(partial.glob("seed-*")):
+                discard_folder(partial)
             raise
         except (InputError, KeyboardInterrupt):
             if not existed and not any(partial.rglob("*.ckpt")):

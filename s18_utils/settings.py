@@ -20,7 +20,8 @@ Positive = Annotated[float, Gt(0), Lt(float("inf"))]
 NotNegative = Annotated[float, Ge(0), Lt(float("inf"))]
 Fraction = Annotated[float, Ge(0), Le(1)]
 Batch = Annotated[int, Ge(2)]
-Seed = Annotated[int, Ge(0), Lt(2**32)]  # as far as numpy's go
+MOST_SEEDS = 2**32  # as far as numpy's go
+Seed = Annotated[int, Ge(0), Lt(MOST_SEEDS)]
 Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 

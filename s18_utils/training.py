@@ -38,7 +38,15 @@ from s18_utils.runs import (
     working_folder,
     write_record,
 )
-from s18_utils.settings import ClassifierSettings, CVAESettings, DataSettings, UNetSettings, at_preset
+from s18_utils.settings import (
+    FAMILIES,
+    MOST_SEEDS,
+    ClassifierSettings,
+    CVAESettings,
+    DataSettings,
+    UNetSettings,
+    at_preset,
+)
 
 # The modules that draw a family's records, and choose what of the test split is kept with them and watched meanwhile.
 FIGURES = {"unet": s18_utils.unet.figures, "cvae": s18_utils.cvae.figures}
@@ -94,6 +102,7 @@ def train_or_load(
         InputError: an unknown name or setting, data that can't be had, a folder that can't be written to, a name that
             is taken by other settings, or another process that is at the same training.
         FloatingPointError: the loss became infinite or no number.
+        KeyboardInterrupt: interrupted with nothing to keep yet, or where a finished record would be lost.
     """
     spec = get_experiment(experiment)
     published = not (changes or name or retrain or seeds > 1 or out or source)  # else it is to be trained
@@ -104,6 +113,8 @@ def train_or_load(
     settings = settings.model_copy(update={"source": source}) if source else settings
     if settings.data not in READERS:  # a folder, that is the same from wherever it is named
         settings = settings.model_copy(update={"data": str(local_path(settings.data))})
+    if settings.seed + seeds > MOST_SEEDS:
+        raise InputError(f"{seeds} seeds from {settings.seed} on go beyond {MOST_SEEDS - 1}: start at a smaller one")
     hardware = Hardware(devices, nodes, strategy)
     check_hardware(hardware, settings.batch_size)
     data = open_data(settings.data, settings.size, settings.source)
@@ -124,6 +135,7 @@ def train_or_load(
         raise InputError(
             f"{folder} holds a record of preset {there.preset}: choose another folder, or retrain to replace it"
         )
+    check_networks(spec, preset, settings, changes, name, data)
     where = {"source": source, "out": out, "devices": devices, "nodes": nodes, "strategy": strategy}
     networks = {
         role: train_whole(network_name(spec, role), preset, name=called, **where, **own)
@@ -132,6 +144,11 @@ def train_or_load(
     partial = folder.with_name(f".{folder.name}.training")
     with working_folder(partial, config, retrain):
         results = train_seeds(spec, settings, data, partial, seeds, networks, hardware)
+        if results[-1].interrupted and there and not there.metrics["interrupted"]:
+            again = f"move {folder} away and run this again, without retrain," if retrain else "run this again"
+            message = f"Interrupted: {folder} stays as it was; {again} to go on from the last epoch."
+            display_message(message, warning=True)
+            raise KeyboardInterrupt(message)
         if is_first_process():
             save_record(folder, config, batches, settings, results, networks, hardware)
         wait_for_others()
@@ -165,6 +182,20 @@ def check_truth(data: DataSet, spec: Experiment) -> None:
     if data.truth != truth:
         layout = "images/ and masks/" if truth == "mask" else "a folder of images for each class"
         raise InputError(f"{data.title} has {data.truth}s, and {spec.name} learns from {truth}s: bring {layout}")
+
+
+def check_networks(
+    spec: Experiment, preset: str, settings: DataSettings, changes: dict[str, Any], name: str | None, data: DataSet
+) -> None:
+    """Raises an InputError now, and not after its networks were trained, if one of them or it itself can't be built."""
+    groups = [(network_of(spec, role), own) for role, own, _ in network_variants(spec, changes, name)]
+    every = [build_settings(network, preset, own) for network, own in groups] + [settings]
+    for each in every:
+        family = next(family for family, group in FAMILIES.items() if isinstance(each, group))
+        records.build_module(family, each, describe_images(data))
+        shift = getattr(each, "translate", 0)
+        if shift >= data.size:
+            raise InputError(f"translate={shift} moves images of {data.size} pixels out of sight: use less")
 
 
 def describe_run(

@@ -126,6 +126,33 @@ def test_an_interrupt_while_scoring_loses_no_training(tmp_path, monkeypatch, cap
     assert record.metrics["epochs"] == 2
 
 
+@pytest.mark.parametrize("more", [{"retrain": True}, {"seeds": 2}], ids=["retrained", "more seeds"])
+def test_an_interrupt_replaces_no_finished_record(small, tmp_path, monkeypatch, capsys, more):
+    small(epochs=3)
+    train_or_load(NAME, "tiny", out=tmp_path)
+    before = listing(tmp_path / NAME)
+    step, begun = UNetModule.training_step, []
+
+    def stop_in_the_second_epoch(self, *batch):
+        begun.append(self.current_epoch)
+        return interrupt() if self.current_epoch == 1 else step(self, *batch)
+
+    monkeypatch.setattr(UNetModule, "training_step", stop_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        train_or_load(NAME, "tiny", out=tmp_path, **more)
+    assert begun
+    assert listing(tmp_path / NAME) == before
+    said = capsys.readouterr().out
+    assert "stays as it was" in said
+    monkeypatch.setattr(UNetModule, "training_step", step)
+    if "retrain" in more:  # as the sentence says
+        (tmp_path / NAME).rename(tmp_path / "away")
+        more = {}
+    again = train_or_load(NAME, "tiny", out=tmp_path, **more)
+    assert not again.metrics["interrupted"]
+    assert not (tmp_path / f".{NAME}.training").exists()
+
+
 def test_a_run_cannot_be_resumed_as_another_and_retrain_forgets_it(small, tmp_path, monkeypatch):
     small(epochs=3)
     interrupt_in(monkeypatch, UNetModule, 2, batch=1)

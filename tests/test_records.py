@@ -340,6 +340,9 @@ def test_weights_that_are_attached_to_a_release_are_fetched_by_their_sum(tmp_pat
     assert equal(fresh.model().state_dict(), expected)
     weights.unlink()
     assert equal(fresh.model().state_dict(), expected)  # from what was fetched
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "large.safetensors").write_bytes(b"another training's")
+    assert equal(fresh.model().state_dict(), expected)
 
 
 @pytest.mark.parametrize("spoilt", [True, False])

@@ -229,6 +229,39 @@ def test_an_old_record_survives_a_run_that_fails(tmp_path, monkeypatch):
     assert listing(tmp_path) == before
 
 
+def test_a_seed_that_diverges_costs_no_other(tmp_path, monkeypatch):
+    step, partial = FiniteLoss.on_train_batch_end, tmp_path / f".{NAME}.training"
+    monkeypatch.setattr(
+        FiniteLoss,
+        "on_train_batch_end",
+        lambda self, trainer, module, *rest: (
+            raise_floating_point()
+            if (partial / "seed-0" / "result.json").is_file()
+            else step(self, trainer, module, *rest)
+        ),
+    )
+    with pytest.raises(FloatingPointError):
+        train_or_load(NAME, "tiny", seeds=2, out=tmp_path)
+    assert [path.name for path in partial.glob("seed-*")] == ["seed-0"]
+    monkeypatch.setattr(FiniteLoss, "on_train_batch_end", step)
+    assert train_or_load(NAME, "tiny", seeds=2, out=tmp_path).metrics["seeds"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "change", "parts"),
+    [
+        ("cvae-mnist", {"decoder_widths": [8, 8]}, ("decoder widths do not fit",)),
+        ("cvae-mnist", {"judge.net": "Nothing"}, ("Nothing",)),
+        ("judge-mnist", {"translate": 40}, ("translate=40 moves images of", "use less")),
+        (NAME, {"seed": 2**32 - 1}, ("2 seeds from 4294967295 on",)),
+    ],
+)
+def test_what_can_not_work_is_said_before_anything_is_trained(tmp_path, monkeypatch, experiment, change, parts):
+    monkeypatch.setattr(training, "train_seeds", lambda *arguments: pytest.fail("something is trained"))
+    with refused(*parts):
+        train_or_load(experiment, "tiny", source="synthetic", seeds=2, out=tmp_path, **change)
+
+
 def raise_floating_point() -> None:
     raise FloatingPointError("the loss became nan: stop")
 

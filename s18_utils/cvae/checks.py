@@ -104,6 +104,10 @@ def check_judge(accuracy: float, count: int, classes: int, who: str = "judge") -
     """
     chance = 1 / classes
     least = max(min(2 * chance, (1 + chance) / 2), chance + 4 * math.sqrt(chance * (1 - chance) / max(count, 1)))
+    if count and least >= 1:
+        raise InputError(
+            f"{count} test images of {classes} classes are too few to tell a {who} from chance: bring more"
+        )
     if not accuracy > least:
         raise InputError(
             f"the {who} reads {accuracy:.1%} of {count} test images correctly, no better than chance ({chance:.0%}): "

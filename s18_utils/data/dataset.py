@@ -7,7 +7,7 @@ from pathlib import Path
 
 from s18_utils.data import cifar10, folder, mnist, pets, synthetic
 from s18_utils.data.sources import cache_directory, data_directory, locate_data
-from s18_utils.data.store import SMALLEST, DataSet, Tensors, open_store, stamp_files
+from s18_utils.data.store import SMALLEST, DataSet, Tensors, has_stamp, open_store, stamp_files
 from s18_utils.errors import InputError, local_path
 
 READERS = {"pets": pets, "mnist": mnist, "cifar10": cifar10}
@@ -43,7 +43,7 @@ def open_data(name: str | Path, size: int | None = None, source: str = "auto") -
     else:
         kind, classes, official, build = "real", reader.CLASSES, reader.OFFICIAL, partial(reader.read, root, size)
         stamp = stamp_files(files, data=name, reading=READING, size=size)
-    tensors, fingerprint = open_store(store_path(f"{name}-{kind}-{size}"), stamp, build)
+    tensors, fingerprint = open_store(store_path(f"{name}-{kind}-{size}", stamp), stamp, build)
     return DataSet(name, reader.TITLE, source, fingerprint, tuple(classes), official, *by_split(tensors))
 
 
@@ -55,7 +55,10 @@ def open_folder(path: str | Path, size: int | None) -> DataSet:
     check_size(size)
     key = hashlib.sha256(str(root).encode()).hexdigest()[:8]
     stamp = stamp_files(folder.list_files(root), reading=READING, size=size)
-    tensors, fingerprint = open_store(store_path(f"folder-{key}-{size}"), stamp, partial(folder.read, root, size))
+    tensors, fingerprint = open_store(
+        store_path(f"folder-{key}-{size}", stamp), stamp, partial(folder.read, root, size)
+    )
+    check_size(tensors["train.image"].shape[-1])
     classes = folder.decode_names(tensors["classes"])
     return DataSet("folder", root.name, "local", fingerprint, classes, None, *by_split(tensors))
 
@@ -65,10 +68,11 @@ def check_size(size: int | None) -> None:
         raise InputError(f"images must be at least {SMALLEST} pixels wide, not {size}: choose a larger size")
 
 
-def store_path(stem: str) -> Path:
+def store_path(stem: str, stamp: str) -> Path:
     """Where a store is, or will be: beside the data, or in the cache where the data can't be written beside."""
     beside, cached = (folder / "s18-store" / f"{stem}.safetensors" for folder in (data_directory(), cache_directory()))
-    return beside if beside.is_file() or os.access(data_directory(), os.W_OK) else cached
+    place = beside.parent if beside.parent.is_dir() else data_directory()
+    return beside if os.access(place, os.W_OK) or has_stamp(beside, stamp) else cached
 
 
 def by_split(tensors: Tensors) -> list[Tensors]:

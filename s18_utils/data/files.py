@@ -71,7 +71,8 @@ def read_mask(file: Path) -> Mask:
         channels = values[..., : 1 if image.mode == "LA" else 3]
         grey = image.mode in ("LA", "RGB", "RGBA") and not transparent and (channels == channels[..., :1]).all()
         values = channels[..., 0]
-    if not grey or (values.dtype.kind == "f" and (values % 1 != 0).any()):
+    whole = values.dtype.kind != "f" or ((values % 1 == 0) & (abs(values) < 2**31)).all()
+    if not grey or not whole:
         raise InputError(f"{file} is in colour, transparent or of fractions: save masks in grey, one number a class")
     # Sorting, as `np.unique` does, would take longer than all the rest.
     numbers = np.bincount(values.ravel()).nonzero()[0] if values.itemsize == 1 else np.unique(values).astype(int)

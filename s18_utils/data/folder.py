@@ -79,6 +79,8 @@ def list_pairs(folder: Path) -> list[tuple[Path, Path]]:
     images, masks = (image_files.list_images(folder / name) for name in ("images", "masks"))
     if not images:
         raise InputError(f"{folder / 'images'} holds no images: put some there, and their masks into masks")
+    if lossy := next((mask for mask in masks if mask.suffix.lower() in (".jpg", ".jpeg")), None):
+        raise InputError(f"{lossy} holds numbers that compression made up: save masks as PNG")
     by_name = {mask.stem: mask for mask in masks}
     if len(images) != len(masks) or len({image.stem for image in images}) != len(by_name):
         raise InputError(f"{folder} holds {len(images)} images and {len(masks)} masks: give each image one mask")
@@ -94,16 +96,21 @@ def read_masks(folder: Path, size: int | None) -> tuple[Tensors, list[str]]:
         raise InputError(f"the images in {folder} may be of many sizes: say how many pixels wide they should be")
     images, masks = image_files.read_pairs(list_pairs(folder), size)
     numbers = masks.unique().tolist()
-    if len(numbers) > MOST_IN_MASKS:
-        raise InputError(
-            f"the masks in {folder} hold {len(numbers)} different numbers, and {MOST_IN_MASKS} classes are possible: "
-            "save one number a class, as PNG"
-        )
+    check_count(folder, len(numbers), "different numbers")
     classes = name_classes(folder, numbers)
+    check_count(folder, len(classes), "classes")
     if len(classes) > len(numbers):  # some class occurs in no mask
         numbers = list(range(len(classes)))
     masks = torch.from_numpy(np.searchsorted(numbers, masks.numpy()).astype(np.uint8))
     return split_tensors(images, "mask", masks, torch.zeros(len(images))), classes
+
+
+def check_count(folder: Path, count: int, what: str) -> None:
+    if count > MOST_IN_MASKS:
+        raise InputError(
+            f"the masks in {folder} hold {count} {what}, and {MOST_IN_MASKS} classes are possible: "
+            "save one number a class, as PNG"
+        )
 
 
 def list_classes(folder: Path) -> tuple[image_files.Listed, list[str]]:
@@ -159,6 +166,6 @@ def name_classes(folder: Path, numbers: Sequence[int]) -> list[str]:
         raise InputError(f"can't read {file} ({error}): save it as UTF-8 text, one name a line") from error
     if len(set(names)) < len(names):
         raise InputError(f"{file} holds a name twice: name each class differently")
-    if len(names) < len(numbers) or (len(names) > len(numbers) and numbers[-1] >= len(names)):
+    if len(names) < len(numbers) or (len(names) > len(numbers) and not 0 <= numbers[0] <= numbers[-1] < len(names)):
         raise InputError(f"{file} holds {len(names)} names for {len(numbers)} classes: write one name a line")
     return names

@@ -97,8 +97,8 @@ def check_size(width: int, height: int, name: str) -> None:
 def convert_to_rgb(image: Image.Image, name: str) -> Image.Image:
     """A decoded picture of any mode as a new one in RGB."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        old = image.mode == "I" and image.format == "PNG"  # how older versions of Pillow open 16 bits
-        image = image_from_array(np.asarray(image).astype(np.uint16) if old else np.asarray(image))
+        sixteen = image.mode == "I" and image.format in ("PNG", "PPM")  # versions of Pillow open 16 bits so
+        image = image_from_array(np.asarray(image).astype(np.uint16) if sixteen else np.asarray(image))
     try:
         if image.mode in ("La", "RGBa"):  # colours multiplied by their alpha
             image = image.convert(image.mode.upper())

@@ -253,6 +253,12 @@ def test_a_judge_must_read_better_than_chance(classes, count, better, chance):
         check_judge(1.0, 0, 10)
 
 
+def test_images_too_few_to_tell_a_judge_from_chance_are_said_to_be_so():
+    with pytest.raises(InputError) as caught:
+        check_judge(1.0, 12, 2)
+    assert_one_sentence(str(caught.value), "12 test images of 2 classes are too few", "bring more")
+
+
 # More than one judge, and judges that can't score.
 
 PLAIN = nn.Sequential(nn.Flatten(), nn.Linear(SIDE**2, 10))

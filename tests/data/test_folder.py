@@ -259,6 +259,16 @@ FAULTS = {
     "one class of pixels": (lambda own: save_pairs(own, [255]), ("my cats holds one class only, 255",)),
     "thousands of values": (many_values, ("2304 different numbers, and 254 classes are possible", "as PNG")),
     "an image of text": (pairs(lambda own: (own / "images/cat0.png").write_text("cat")), ("can't decode", "cat0.png")),
+    "hundreds of names": (
+        pairs(lambda own: (own / "classes.txt").write_text("\n".join(map(str, range(300))))),
+        ("300 classes, and 254 classes are possible",),
+    ),
+    "masks as JPEG": (
+        pairs(
+            lambda own: save(own / "masks/cat1.jpg", np.zeros((24, 24), np.uint8)) or (own / "masks/cat1.png").unlink()
+        ),
+        ("cat1.jpg holds numbers that compression made up", "save masks as PNG"),
+    ),
     "too few names": (pairs(lambda own: (own / "classes.txt").write_text("cat")), ("holds 1 names for 2 classes",)),
     "a name twice": (pairs(lambda own: (own / "classes.txt").write_text("a\na")), ("holds a name twice",)),
     "names in bytes": (pairs(lambda own: (own / "classes.txt").write_bytes(b"\xff\xfe\x00")), ("can't read", "UTF-8")),
