@@ -29,7 +29,9 @@ def norm_by_image(norm: nn.BatchNorm2d, images: torch.Tensor) -> torch.Tensor:
 def make_comparable() -> None:
     EXPERIMENTS["unet-maxpool-transpose-bce"].block.update(SETTINGS)
     training.AUGMENTATION[UNetSettings] = lambda images, masks, generator, size: (images, masks), ()
-    fitting.precision = lambda: "32-true"
+    fitting.precision = lambda: "64-true"
+    forward = UNetModule.forward
+    UNetModule.forward = lambda self, images: forward(self, images.to(self.dtype))
     training.draw_record = lambda *arguments: {}  # pictures take longer than the training
     nn.BatchNorm2d.forward = norm_by_image
 
