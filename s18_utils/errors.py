@@ -69,9 +69,8 @@ def make_folder(folder: str | Path, remedy: str) -> Path:
 def replacing(file: Path) -> Iterator[Path]:
     """Where to write what is to become `file`: it is moved there in one step, so that nobody ever reads half of it, and
     a crash leaves what was there."""
-    partial = file.with_name(
-        f".{zlib.crc32(file.name.encode()):x}.partial"
-    )  # short, as the name may be the longest possible
+    name = f".{zlib.crc32(os.fsencode(file.name)):x}.partial"  # short: the file's own may be the longest possible
+    partial = file.with_name(name)
     try:
         yield partial
         partial.replace(file)

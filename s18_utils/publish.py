@@ -1,6 +1,5 @@
 """Publishes results: records, pictures, the README's tables and the notebooks of this repository, all made anew."""
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -120,7 +119,7 @@ def release_weights(record: Record) -> None:
         return
     records.RELEASED.mkdir(parents=True, exist_ok=True)
     name = f"{record.folder.name}-{record.preset}.safetensors"
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = records.find_sum(weights, weights.stat().st_mtime_ns)
     records.write_json(record.folder / "weights.json", {"file": name, "sha256": digest})
     shutil.move(weights, records.RELEASED / name)  # only now: a record always knows where its weights are
     sums = [records.read_json(each) for each in sorted(records.PUBLISHED.glob("**/weights.json"))]

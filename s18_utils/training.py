@@ -39,7 +39,6 @@ from s18_utils.runs import (
     write_record,
 )
 from s18_utils.settings import (
-    FAMILIES,
     MOST_SEEDS,
     ClassifierSettings,
     CVAESettings,
@@ -187,15 +186,15 @@ def check_truth(data: DataSet, spec: Experiment) -> None:
 def check_networks(
     spec: Experiment, preset: str, settings: DataSettings, changes: dict[str, Any], name: str | None, data: DataSet
 ) -> None:
-    """Raises an InputError now, and not after its networks were trained, if one of them or it itself can't be built."""
-    groups = [(network_of(spec, role), own) for role, own, _ in network_variants(spec, changes, name)]
-    every = [build_settings(network, preset, own) for network, own in groups] + [settings]
-    for each in every:
-        family = next(family for family, group in FAMILIES.items() if isinstance(each, group))
-        records.build_module(family, each, describe_images(data))
-        shift = getattr(each, "translate", 0)
-        if shift >= data.size:
-            raise InputError(f"translate={shift} moves images of {data.size} pixels out of sight: use less")
+    """Raises an InputError now, and not after other networks were trained, if one that an experiment needs, or in the
+    end its own, can't be built."""
+    networks = [(network_of(spec, role), own) for role, own, _ in network_variants(spec, changes, name)]
+    for network, own in networks:
+        needed = build_settings(network, preset, own)
+        records.build_module(network.family, needed, describe_images(data))
+        build_batches(data, needed, needed.seed)
+    if networks:
+        records.build_module(spec.family, settings, describe_images(data))
 
 
 def describe_run(
@@ -286,7 +285,9 @@ def record_data(record: Record, source: str | None = None) -> StoreData:
 
 
 def build_batches(data: DataSet, settings: DataSettings, seed: int) -> StoreData:
-    """The batches of a data set as the settings want them."""
+    """The batches of a data set as the settings want them; an InputError where its images are too small for that."""
+    if getattr(settings, "translate", 0) >= data.size:
+        raise InputError(f"translate={settings.translate} moves images of {data.size} pixels out of sight: use less")
     change, names = AUGMENTATION[type(settings)]
     return StoreData(
         data,

@@ -1,7 +1,8 @@
 """The command line on a small UNet, in one process or several, each of which notes what it did: for test_distributed.
 
 What several processes do differently by design is taken out, so that the rest can be compared: batch statistics (of
-the process's own share), augmentation (drawn by rank), and half precision (sums depend on how they are cut up).
+the process's own share), augmentation (drawn by rank), and single precision: sums depend on how they are
+cut up, and AdamW, whose first steps do not shrink with the gradient, amplifies that from step to step.
 """
 
 import os

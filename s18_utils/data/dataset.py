@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from s18_utils.data import cifar10, folder, mnist, pets, synthetic
 from s18_utils.data.sources import cache_directory, data_directory, locate_data
-from s18_utils.data.store import SMALLEST, DataSet, Tensors, has_stamp, open_store, stamp_files
+from s18_utils.data.store import SMALLEST, DataSet, Tensors, open_store, read_store, stamp_files
 from s18_utils.errors import InputError, local_path
 
 READERS = {"pets": pets, "mnist": mnist, "cifar10": cifar10}
@@ -43,7 +44,7 @@ def open_data(name: str | Path, size: int | None = None, source: str = "auto") -
     else:
         kind, classes, official, build = "real", reader.CLASSES, reader.OFFICIAL, partial(reader.read, root, size)
         stamp = stamp_files(files, data=name, reading=READING, size=size)
-    tensors, fingerprint = open_store(store_path(f"{name}-{kind}-{size}", stamp), stamp, build)
+    tensors, fingerprint = open_or_build(f"{name}-{kind}-{size}", stamp, build)
     return DataSet(name, reader.TITLE, source, fingerprint, tuple(classes), official, *by_split(tensors))
 
 
@@ -55,9 +56,7 @@ def open_folder(path: str | Path, size: int | None) -> DataSet:
     check_size(size)
     key = hashlib.sha256(str(root).encode()).hexdigest()[:8]
     stamp = stamp_files(folder.list_files(root), reading=READING, size=size)
-    tensors, fingerprint = open_store(
-        store_path(f"folder-{key}-{size}", stamp), stamp, partial(folder.read, root, size)
-    )
+    tensors, fingerprint = open_or_build(f"folder-{key}-{size}", stamp, partial(folder.read, root, size))
     check_size(tensors["train.image"].shape[-1])
     classes = folder.decode_names(tensors["classes"])
     return DataSet("folder", root.name, "local", fingerprint, classes, None, *by_split(tensors))
@@ -68,11 +67,13 @@ def check_size(size: int | None) -> None:
         raise InputError(f"images must be at least {SMALLEST} pixels wide, not {size}: choose a larger size")
 
 
-def store_path(stem: str, stamp: str) -> Path:
-    """Where a store is, or will be: beside the data, or in the cache where the data can't be written beside."""
+def open_or_build(stem: str, stamp: str, build: Callable[[], Tensors]) -> tuple[Tensors, str]:
+    """`open_store` beside the data, or in the cache where what is beside them is stale or missing and can't be
+    written."""
     beside, cached = (folder / "s18-store" / f"{stem}.safetensors" for folder in (data_directory(), cache_directory()))
-    place = beside.parent if beside.parent.is_dir() else data_directory()
-    return beside if os.access(place, os.W_OK) or has_stamp(beside, stamp) else cached
+    if os.access(beside.parent if beside.parent.is_dir() else data_directory(), os.W_OK):
+        return open_store(beside, stamp, build)
+    return read_store(beside, stamp) or open_store(cached, stamp, build)
 
 
 def by_split(tensors: Tensors) -> list[Tensors]:

@@ -106,6 +106,7 @@ def read_masks(folder: Path, size: int | None) -> tuple[Tensors, list[str]]:
 
 
 def check_count(folder: Path, count: int, what: str) -> None:
+    """Raises an InputError if masks hold so many of something, of which there can't be more than of classes."""
     if count > MOST_IN_MASKS:
         raise InputError(
             f"the masks in {folder} hold {count} {what}, and {MOST_IN_MASKS} classes are possible: "

@@ -102,15 +102,6 @@ def read_store(path: Path, stamp: str) -> tuple[Tensors, str] | None:
     return (tensors, metadata["fingerprint"]) if intact else None
 
 
-def has_stamp(path: Path, stamp: str) -> bool:
-    """Whether there is a store of this stamp at `path`."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("stamp") == stamp
-    except (OSError, SafetensorError):
-        return False
-
-
 def save_tensors(tensors: Tensors, file: Path) -> None:
     """Writes tensors with their fingerprint, by which `load_tensors` notices if they are no longer the same."""
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -328,8 +328,8 @@ def find_errors(truth: Tensor, predicted: Tensor, classes: Sequence[str]) -> tup
 def add_legend(figure: Figure, classes: Sequence[str], errors: Sequence[str]) -> None:
     """The colours of the classes that are tinted, and of the kinds of errors, below a figure."""
     # As opaque as over a photograph: over a light page they look as over a light pet.
-    tints = [to_rgba(*pair) for pair in zip(class_colours(classes), class_tints(classes), strict=True)]
-    tinted = [pair for pair in zip(classes, tints, strict=True) if pair[0] != BACKGROUND]
+    named = zip(classes, class_colours(classes), class_tints(classes), strict=True)
+    tinted = [(name, to_rgba(colour, tint)) for name, colour, tint in named if name != BACKGROUND]
     pairs = [*tinted[:8], *zip(errors, ERROR_COLOURS, strict=False)]
     patches = [Patch(facecolor=colour, label=name) for name, colour in pairs]
     figure.legend(handles=patches, loc="outside lower center", ncols=6, labelcolor=GREY, frameon=False, fontsize=9)

@@ -33,7 +33,7 @@ def test_background_everywhere():
     assert "loss" not in got
 
 
-def test_the_mean_mask():
+def test_the_commonest_class_at_each_pixel():
     # Most training masks have pet, background, background, background.
     got = score_references(build_case())["commonest class at each pixel"]
     # Pet: predicted in 2 columns, true in 3, both in 2. Background: 6, 4, and 4 in both.
