@@ -19,8 +19,11 @@ const BLANK = "there is no drawing in this picture: choose one of a digit, dark 
 function resizeColumns(from, rows, columns, wanted) {
   const to = new Float32Array(rows * wanted);
   makeFilter(columns, wanted).forEach(({ first, weights }, column) => {
-    for (let row = 0; row < rows; row++)
-      to[row * wanted + column] = weights.reduce((sum, weight, step) => sum + weight * from[row * columns + first + step], 0);
+    for (let row = 0; row < rows; row++) {
+      let sum = 0;
+      for (let step = 0; step < weights.length; step++) sum += weights[step] * from[row * columns + first + step];
+      to[row * wanted + column] = sum;
+    }
   });
   return to;
 }
@@ -40,11 +43,10 @@ function transpose(from, rows, columns) {
  */
 function normaliseDigit(ink, rows, columns) {
   const least = Math.max(FAINT, GRAIN * ink.reduce((most, value) => Math.max(most, value), 0));
-  ink = ink.map((value) => (value > least ? value : 0));
   let top = rows, bottom = -1, left = columns, right = -1;
   for (let row = 0; row < rows; row++)
     for (let column = 0; column < columns; column++)
-      if (ink[row * columns + column] > 0) {
+      if (ink[row * columns + column] > least) {
         top = Math.min(top, row);
         bottom = Math.max(bottom, row);
         left = Math.min(left, column);
@@ -54,8 +56,10 @@ function normaliseDigit(ink, rows, columns) {
   const height = bottom - top + 1, width = right - left + 1;
   const box = new Float32Array(height * width);
   for (let row = 0; row < height; row++)
-    for (let column = 0; column < width; column++)
-      box[row * width + column] = ink[(top + row) * columns + left + column];
+    for (let column = 0; column < width; column++) {
+      const value = ink[(top + row) * columns + left + column];
+      if (value > least) box[row * width + column] = value;
+    }
 
   const scale = BOX / Math.max(height, width);
   const high = Math.max(1, Math.round(height * scale)), wide = Math.max(1, Math.round(width * scale));
@@ -179,7 +183,8 @@ export class Pad {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = undefined;
       const { data } = this.context.getImageData(0, 0, PAD, PAD);
-      const ink = Float32Array.from({ length: PAD * PAD }, (_, at) => data[4 * at]);
+      const ink = new Float32Array(PAD * PAD);
+      for (let at = 0; at < ink.length; at++) ink[at] = data[4 * at]; // white strokes: one channel says all
       const image = normaliseDigit(ink, PAD, PAD);
       this.words.textContent = image || !this.picture ? HINT : BLANK;
       if (image) this.changed(image);
