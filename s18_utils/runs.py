@@ -52,8 +52,9 @@ def network_variants(
 
 
 def is_file_name(text: str) -> bool:
-    """Whether a file can be called so on every system, with some room for what stands before and after."""
-    plain = text == text.strip() != "" and text.isprintable() and not set(text) & set('/\\:*?"<>|')
+    """Whether a file can be called so on every system, with some room for what stands before and after, and a figure:
+    there, what two dollar signs enclose is mathematics."""
+    plain = text == text.strip() != "" and text.isprintable() and not set(text) & set('/\\:*?"<>|$')
     return plain and len(os.fsencode(text)) <= 100
 
 

@@ -88,7 +88,7 @@ class UNetSettings(DataSettings):
     seed: Seed = Field(description="of the first training")
     epochs: Count = Field(description="how often each photograph is seen")
     half_size_epochs: Annotated[int, Ge(0)] = Field(
-        description="in the first so many, pictures have half the side: a quarter of the cost"
+        description="in the first so many, the last left out, pictures have half the side: a quarter of the cost"
     )
     batch_size: Batch = Field(description="pictures a step")
     learning_rate: Positive = Field(description="its peak, after a third of the steps")

@@ -289,13 +289,14 @@ def build_batches(data: DataSet, settings: DataSettings, seed: int) -> StoreData
     if getattr(settings, "translate", 0) >= data.size:
         raise InputError(f"translate={settings.translate} moves images of {data.size} pixels out of sight: use less")
     change, names = AUGMENTATION[type(settings)]
+    half_size_epochs = settings.half_size_epochs if isinstance(settings, UNetSettings) else 0
     return StoreData(
         data,
         settings.batch_size,
         seed=seed,
         limit=settings.limit,
         augment=functools.partial(change, **{name: getattr(settings, name) for name in names}),
-        half_size_epochs=settings.half_size_epochs if isinstance(settings, UNetSettings) else 0,
+        half_size_epochs=min(half_size_epochs, settings.epochs - 1),  # those who ask for fewer epochs get a whole one
         scored_on=settings.scored_on,
     )
 

@@ -22,8 +22,9 @@ from s18_utils import device as devices
 from s18_utils import records, training
 from s18_utils.data import pets
 from s18_utils.data.batches import StoreData
+from s18_utils.data.dataset import open_data
 from s18_utils.errors import InputError
-from s18_utils.experiments import EXPERIMENTS, PRESETS, build_settings
+from s18_utils.experiments import EXPERIMENTS, PRESETS, build_settings, get_experiment
 from s18_utils.fitting import to_half
 from s18_utils.records import Record, build_module
 from s18_utils.report.progress import FiniteLoss
@@ -127,7 +128,7 @@ def test_a_variant_with_a_name_of_its_own(trained, tmp_path):
     assert trained == [0]
 
 
-@pytest.mark.parametrize("name", ["", " ", "a/b", "..\\x", "x" * 200, "a:b", "new\nline"])
+@pytest.mark.parametrize("name", ["", " ", "a/b", "..\\x", "x" * 200, "a:b", "new\nline", "$x_$"])
 def test_a_name_that_is_no_file_name_is_refused(tmp_path, name):
     with refused("can't be a folder's name"):
         train_or_load(NAME, "tiny", out=tmp_path / "out", name=name)
@@ -450,6 +451,12 @@ def test_every_experiment_can_be_built_at_every_preset(preset):
         with torch.device("meta"):
             module = build_module(spec.family, settings, data)
         assert module.hparams["learning_rate"] == settings.learning_rate, name
+
+
+@pytest.mark.parametrize(("epochs", "half"), [(10, 7), (7, 6), (2, 1), (1, 0)])
+def test_the_last_epoch_is_on_whole_images_however_few_there_are(epochs, half):
+    settings = build_settings(get_experiment(NAME), "quick", {"epochs": epochs, "half_size_epochs": 7})
+    assert training.build_batches(open_data("pets", 48, "synthetic"), settings, seed=0).half_size_epochs == half
 
 
 def test_precision_is_one_that_the_device_has(monkeypatch):

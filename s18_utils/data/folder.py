@@ -66,6 +66,8 @@ def read(folder: Path, size: int | None) -> Tensors:
             tensors = split_tensors(tensors["train.image"], "label", tensors["train.label"], tensors["train.label"])
     if len(classes) < 2:
         raise InputError(f"{folder} holds one class only, {classes[0]}: add images of another")
+    if dollar := next((name for name in classes if "$" in name), None):  # two of them enclose mathematics
+        raise InputError(f"the class {dollar!r} in {folder} can't be written into figures: name it without dollars")
     return tensors | {"classes": torch.tensor(list(json.dumps(classes).encode()), dtype=torch.uint8)}
 
 

@@ -271,6 +271,10 @@ FAULTS = {
     ),
     "too few names": (pairs(lambda own: (own / "classes.txt").write_text("cat")), ("holds 1 names for 2 classes",)),
     "a name twice": (pairs(lambda own: (own / "classes.txt").write_text("a\na")), ("holds a name twice",)),
+    "a name that is mathematics": (
+        pairs(lambda own: (own / "classes.txt").write_text("$a$\nb")),
+        ("the class '$a$' in", "can't be written into figures", "without dollars"),
+    ),
     "names in bytes": (pairs(lambda own: (own / "classes.txt").write_bytes(b"\xff\xfe\x00")), ("can't read", "UTF-8")),
     "nothing": (lambda own: None, ("holds no images in a known layout", "lay it out as images/ and masks/, a folder")),
     "only text": (lambda own: (own / "readme.txt").write_text("cats"), ("holds no images in a known layout",)),
