@@ -103,7 +103,7 @@ UNET_STRIDED_UPSAMPLE_DICE = Experiment(
     references={
         "without skip connections": {"skip": False},
         "with augmentation": {"rotate": 6.0, "zoom": 0.15, "shift": 0.06, "colour": 0.15},
-        "three times as long": {"epochs": 30, "half_size_epochs": 20},
+        "trained three times as long": {"epochs": 30, "half_size_epochs": 20},
         "pretrained encoder, EfficientNet-Lite0": {"encoder": "efficientnet-lite0", "learning_rate": 1e-3},
     },
 )

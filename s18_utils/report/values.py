@@ -6,8 +6,9 @@ A mark holds the name of a value, and what stands up to its end is replaced:
 
 A name is `RECORD: PATH FORMAT`. RECORD is that of an experiment or a variant, with `@full` at the end for a preset
 other than the one in `figures/` itself; `AFTER - BEFORE` is the difference of two. PATH leads through `metrics.json`,
-`9*data.test` is nine times that number. FORMAT is one of Python's, `.3f` if left out; with `±` after it the standard
-deviation over seeds is added where there is one, and to a difference its 95 % interval where both have the same seeds.
+numbers in it through lists; `9*data.test` is nine times that number. FORMAT is one of Python's, `.3f` if left out; with
+`±` after it the standard deviation over seeds is added where there is one, and to a difference its 95 % interval where
+both have the same seeds.
 `effect up: iou border` is what a choice of the UNets changes in a score, with its 95 % interval.
 """
 
@@ -102,7 +103,9 @@ def follow_path(record: Record, path: str) -> Any:
 
 
 def find_path(values: Any, path: str) -> Any:
-    """What stands at a dotted path, or None."""
+    """What stands at a dotted path, whose numbers are places in lists, or None."""
     for part in path.split("."):
+        if isinstance(values, list):
+            values = {str(place): value for place, value in enumerate(values)}
         values = values.get(part) if isinstance(values, dict) else None
     return values

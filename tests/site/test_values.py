@@ -32,6 +32,7 @@ def published(monkeypatch, tmp_path):
         (f"{BCE}: test.mean_iou .1%", "60.0\N{NO-BREAK SPACE}%"),
         (f"{BCE}: test.iou.border .1f", "0.3"),
         (f"{BCE}: test.iou.border .1f ±", "0.3"),  # whose spread nobody measured
+        (f"{BCE}: by_seed.1.mean_iou .2f", "0.66"),
         (f"{BCE}: 9*data.test", "504"),
         (f"{BCE}: parameters", "31,037,763"),
         (f"{BCE}: preset", "tiny"),
@@ -56,6 +57,7 @@ def test_a_name_has_the_value_of_the_record(name, value):
         ("nonsense", ["names no value"]),
         ("unet-strided-transpose-bce: epochs", ["no record of unet-strided-transpose-bce"]),
         (f"{BCE}: test.luck", ["no value test.luck", "mean_iou"]),
+        (f"{BCE}: by_seed.2.mean_iou", ["no value by_seed.2.mean_iou"]),
         (f"{BCE}: data", ["no value data", "fingerprint"]),
         (f"{BCE}: preset .3f", ["preset is no number"]),
         (f"{BCE}: epochs .3q", ["'.3q' is no format"]),
