@@ -17,7 +17,7 @@ from s18_utils.errors import InputError, check_choice, make_folder
 from s18_utils.experiments import EXPERIMENTS
 from s18_utils.records import default_preset, family_names, find_records
 from s18_utils.report.tables import compare_records
-from s18_utils.site.generator import find_katex
+from s18_utils.site.generator import RENDERED, find_katex
 from s18_utils.site.run import MADE, write_run
 from s18_utils.site.sources import require_notebooks
 
@@ -40,7 +40,7 @@ class TalkingClient(NotebookClient):
 
 @dataclass
 class Page:
-    """A notebook on its way through the run: `state` is waiting, running, done or failed."""
+    """A notebook on its way through the run: `state` is waiting, running, done, failed or interrupted."""
 
     name: str
     title: str
@@ -60,7 +60,9 @@ def run_notebooks(out: Path, preset: str | None = None, only: str | None = None)
         only: the name of one experiment, to run that one alone.
 
     Raises:
-        InputError: an unknown experiment, notebooks that are not there, or a folder that can't be written to.
+        InputError: an unknown experiment, notebooks that are not there, or a folder that can't be written to or holds
+            files of others under names of the run's.
+        KeyboardInterrupt: interrupted; the first page says so.
     """
     if only:
         check_choice("experiment", only, EXPERIMENTS)
@@ -70,9 +72,9 @@ def run_notebooks(out: Path, preset: str | None = None, only: str | None = None)
     default_preset()  # refuses an unknown one before anything is written
     out = make_folder(out, "choose another with --out")
     pages = [Page(row.notebook, row.title) for row in EXPERIMENTS.values() if row.notebook and only in (None, row.name)]
-    for file in (out / "index.html", *(out / f"{page.name}.ipynb" for page in pages)):
-        if file.exists() and not (out / MADE).is_dir():
-            raise InputError(f"{file} is there and of no run: move it away, or choose another folder with --out")
+    for name in (*RENDERED, *(f"{page.name}{ending}" for page in pages for ending in (".ipynb", ".html"))):
+        if (out / name).exists() and not (out / MADE).is_dir():
+            raise InputError(f"{out / name} is there and of no run: move it away, or choose another folder with --out")
     os.environ["S18_RUNS"] = str(out / "runs")
     katex = find_katex()
     for page in pages:
@@ -80,7 +82,13 @@ def run_notebooks(out: Path, preset: str | None = None, only: str | None = None)
         write_pages(out, pages, katex)
         print(f"{page.name}: {page.title}", flush=True)
         start = time.perf_counter()
-        page.state = "done" if execute_notebook(NOTEBOOKS / f"{page.name}.ipynb", out) else "failed"
+        try:
+            page.state = "done" if execute_notebook(NOTEBOOKS / f"{page.name}.ipynb", out) else "failed"
+        except KeyboardInterrupt:
+            for left in pages:
+                left.state = "interrupted" if left.state in ("waiting", "running") else left.state
+            write_pages(out, pages, katex)
+            raise
         page.seconds = time.perf_counter() - start
         print(f"{page.name}: {page.state} in {page.seconds:.0f} s\n", flush=True)
         write_pages(out, pages, katex)
@@ -105,6 +113,10 @@ def run_notebook(source: Path) -> tuple[nbformat.NotebookNode, bool]:
     except (CellExecutionError, DeadKernelError) as error:
         print(f"  {str(error).strip().splitlines()[-1]}", flush=True)
         return notebook, False
+    except AssertionError as error:
+        if client.km is None:  # Ctrl-C: nbclient has put the kernel away, and trips when it does so again
+            raise KeyboardInterrupt from error
+        raise
     return notebook, True
 
 

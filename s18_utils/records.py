@@ -225,8 +225,7 @@ class Record:
         return get_experiment(self.experiment).label + self.variant_text() + preset
 
     def variant_text(self) -> str:
-        text = self.config.get("name") or describe_changes(self.changes)
-        return f", {text}" if text else ""
+        return describe_variant(self.config)
 
     def examples(self, count: int) -> Batch:
         """Up to `count` of the test images that it keeps, always the same, as a float batch; an InputError if none.
@@ -277,6 +276,12 @@ class Record:
             )
             for role, name in self.config.get("networks", {}).items()
         }
+
+
+def describe_variant(config: dict) -> str:
+    """What follows an experiment's title in that of a run with such a `config.json`; nothing for its block as it is."""
+    text = config.get("name") or describe_changes(config.get("changes", {}))
+    return f", {text}" if text else ""
 
 
 def runs_folder(preset: str) -> Path:

@@ -18,8 +18,16 @@ from s18_utils.data.batches import StoreData
 from s18_utils.data.dataset import READERS, open_data
 from s18_utils.data.store import DataSet
 from s18_utils.device import describe_device, precision
-from s18_utils.errors import InputError, local_path
-from s18_utils.experiments import NETWORKS, Experiment, build_settings, get_experiment, network_name, network_of
+from s18_utils.errors import InputError, check_choice, local_path
+from s18_utils.experiments import (
+    NETWORKS,
+    PRESETS,
+    Experiment,
+    build_settings,
+    get_experiment,
+    network_name,
+    network_of,
+)
 from s18_utils.fitting import Hardware, SeedResult, describe_surroundings, score_module, summarise_seeds, train_seed
 from s18_utils.records import Record, default_preset
 from s18_utils.report.curves import draw_curves
@@ -35,6 +43,7 @@ from s18_utils.runs import (
     is_first_process,
     network_variants,
     normalise_changes,
+    replace_folder,
     working_folder,
     write_record,
 )
@@ -47,6 +56,7 @@ from s18_utils.settings import (
     at_preset,
 )
 
+ANEW = ".anew"  # in a trade-off's folder: where a record that is to replace one of other settings is trained
 # The modules that draw a family's records, and choose what of the test split is kept with them and watched meanwhile.
 FIGURES = {"unet": s18_utils.unet.figures, "cvae": s18_utils.cvae.figures}
 # What changes a family's training images, and the settings that say how much.
@@ -116,8 +126,10 @@ def train_or_load(
         raise InputError(f"{seeds} seeds from {settings.seed} on go beyond {MOST_SEEDS - 1}: start at a smaller one")
     hardware = Hardware(devices, nodes, strategy)
     check_hardware(hardware, settings.batch_size)
+    if reader := READERS.get(settings.data):  # before its images are asked for in a size that they do not have
+        check_truth(reader.TRUTH, reader.TITLE, spec)
     data = open_data(settings.data, settings.size, settings.source)
-    check_truth(data, spec)
+    check_truth(data.truth, data.title, spec)
     batches = build_batches(data, settings, settings.seed)
     if spec.family != "classifier":  # these are trained for an experiment that says it for them
         display_message(batches.describe(), warning=data.synthetic)
@@ -142,7 +154,7 @@ def train_or_load(
     }
     partial = folder.with_name(f".{folder.name}.training")
     with working_folder(partial, config, retrain):
-        results = train_seeds(spec, settings, data, partial, seeds, networks, hardware)
+        results = train_seeds(config, settings, data, partial, networks, hardware)
         if results[-1].interrupted and there and not there.metrics["interrupted"]:
             again = f"move {folder} away and run this again, without retrain," if retrain else "run this again"
             message = f"Interrupted: {folder} stays as it was; {again} to go on from the last epoch."
@@ -175,12 +187,12 @@ def check_hardware(hardware: Hardware, batch_size: int) -> None:
         )
 
 
-def check_truth(data: DataSet, spec: Experiment) -> None:
+def check_truth(given: str, title: str, spec: Experiment) -> None:
     """Raises an InputError if an experiment that learns from masks is given labels, or the other way round."""
     truth = "mask" if spec.family == "unet" else "label"
-    if data.truth != truth:
+    if given != truth:
         layout = "images/ and masks/" if truth == "mask" else "a folder of images for each class"
-        raise InputError(f"{data.title} has {data.truth}s, and {spec.name} learns from {truth}s: bring {layout}")
+        raise InputError(f"{title} has {given}s, and {spec.name} learns from {truth}s: bring {layout}")
 
 
 def check_networks(
@@ -248,6 +260,7 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
         KeyboardInterrupt: interrupted; the same call goes on.
     """
     spec, preset = get_experiment(experiment), preset or default_preset()
+    check_choice("preset", preset, PRESETS)
     if spec.tradeoff is None:
         raise InputError(f"{experiment} has no label loss to weigh: choose {' or '.join(records.family_names('cvae'))}")
     folder = local_path(out or records.runs_folder(preset) / f"{experiment}-tradeoff")
@@ -265,8 +278,12 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
             series.append(there)
             continue
         other = there and differing_settings(there.config.get("settings", {}), settings.model_dump(mode="json"))
-        if other and there.preset == preset:
-            discard_folder(there.folder)
+        if other and there.preset == preset:  # it stands until the new one is whole
+            new = train_whole(experiment, preset, name=name, seeds=seeds, out=folder / ANEW, **own)
+            replace_folder(new.folder, there.folder)
+            discard_folder(folder / ANEW)
+            series.append(records.read_record(there.folder))
+            continue
         series.append(train_whole(experiment, preset, name=name, seeds=seeds, out=folder, **own))
     return series
 
@@ -310,28 +327,28 @@ def train_whole(experiment: str, preset: str, **options: Any) -> Record:
 
 
 def train_seeds(
-    spec: Experiment,
+    config: dict[str, Any],
     settings: DataSettings,
     data: DataSet,
     partial: Path,
-    seeds: int,
     networks: dict[str, Record],
     hardware: Hardware,
 ) -> list[SeedResult]:
     """Trains with one seed after the other, until all are through or the user interrupts."""
     results: list[SeedResult] = []
+    family, title = config["family"], get_experiment(config["experiment"]).title + records.describe_variant(config)
 
     def build() -> L.LightningModule:
-        module = records.build_module(spec.family, settings, describe_images(data))
+        module = records.build_module(family, settings, describe_images(data))
         if networks:
             attach_networks(module, networks)
         return module
 
-    for seed in range(settings.seed, settings.seed + seeds):
+    for seed in range(settings.seed, settings.seed + config["seeds"]):
         batches, place = build_batches(data, settings, seed), partial / f"seed-{seed}"
-        filmstrip = build_filmstrip(spec.family, batches) if seed == settings.seed else None
+        filmstrip = build_filmstrip(family, batches) if seed == settings.seed else None
         try:
-            results.append(train_seed(build, batches, seed, settings.epochs, spec.title, place, hardware, filmstrip))
+            results.append(train_seed(build, batches, seed, settings.epochs, title, place, hardware, filmstrip))
         except KeyboardInterrupt as error:
             if not results:
                 if str(error):

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import EVERY_NOTEBOOK, NOTEBOOK_FILES, code_cells
+from conftest import EVERY_NOTEBOOK, NOTEBOOK_FILES, assert_one_sentence, code_cells
 
 from s18_utils import notebooks
 from s18_utils.errors import InputError
 from s18_utils.experiments import EXPERIMENTS
+from s18_utils.site.generator import RENDERED
+from s18_utils.site.run import MADE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -74,7 +76,38 @@ def test_a_notebook_that_fails_is_marked_and_the_others_run(tmp_path, monkeypatc
     assert "class='failed'" in index
     assert "class='done'" in index
     assert 'http-equiv="refresh"' not in index  # nothing is left to wait for
+    written = {path.name for path in (tmp_path / "out").iterdir() if path.stem not in {page.name for page in pages}}
+    assert written <= {MADE, *RENDERED}  # all that a run may write over
     assert "42" in (tmp_path / "out" / f"{rows[1].notebook}.html").read_text()
+
+
+def test_an_interrupt_stops_the_run_and_its_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("S18_PRESET", "tiny")
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    rows = list(EXPERIMENTS.values())[:2]
+    monkeypatch.setattr(notebooks, "EXPERIMENTS", {row.name: row for row in rows})
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+    code = "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"
+    for row in rows:
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), folder / f"{row.notebook}.ipynb"
+        )
+    with pytest.raises(KeyboardInterrupt):
+        notebooks.run_notebooks(tmp_path / "out", "tiny")
+    index = (tmp_path / "out" / "index.html").read_text()
+    assert index.count("class='interrupted'") == 2
+    assert 'http-equiv="refresh"' not in index
+
+
+@pytest.mark.parametrize("name", ["search.html", "_static", "01_unet_maxpool_transpose_bce.html"])
+def test_files_of_others_are_left_alone(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("S18_PRESET", "tiny")
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError) as caught:
+        notebooks.run_notebooks(tmp_path, "tiny")
+    assert_one_sentence(str(caught.value), f"{name} is there and of no run", "choose another folder with --out")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "mine")]
 
 
 @pytest.mark.parametrize(("preset", "told"), [(None, "left to each notebook"), ("tiny", "tiny")])

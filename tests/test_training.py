@@ -118,11 +118,14 @@ def test_a_change_to_what_it_is_anyway_is_no_variant_and_runs_are_kept_by_preset
     assert trained == [0]
 
 
-def test_a_variant_with_a_name_of_its_own(trained, tmp_path):
+def test_a_variant_with_a_name_of_its_own(trained, tmp_path, capsys):
     record = train_or_load(NAME, "tiny", out=tmp_path, up="bilinear", name="the assignment's run 1")
     assert record.folder == tmp_path / f"{NAME}+the assignment's run 1"
     assert record.title().startswith("UNet: max pooling, transposed convolution, cross-entropy, the assignment's run 1")
     assert record.model().hparams.up == "bilinear"
+    assert "max pooling, transposed convolution, cross-entropy, the assignment's run 1, seed 0: epoch 1/2" in (
+        capsys.readouterr().out
+    )
     with refused("width=4 instead of 6", "a name of its own", "retrain"):
         train_or_load(NAME, "tiny", out=tmp_path, up="bilinear", width=6, name="the assignment's run 1")
     assert trained == [0]
@@ -424,7 +427,7 @@ def test_only_what_need_not_be_trained_has_the_preset_of_a_published_record(monk
         ("cvae-mnist", "pairs", ("has masks", "learns from labels", "a folder of images for each class")),
     ],
 )
-def test_data_of_the_other_kind_are_refused(tmp_path, name, folder, parts):
+def test_a_folder_of_the_other_kind_is_refused(tmp_path, name, folder, parts):
     for number in range(8):
         places = {"classes": [f"classes/{number % 2}"], "pairs": ["pairs/images", "pairs/masks"]}[folder]
         for place in places:
@@ -434,6 +437,14 @@ def test_data_of_the_other_kind_are_refused(tmp_path, name, folder, parts):
             picture.save(tmp_path / place / f"{number}.png")
     with refused(*parts):
         train_or_load(name, "tiny", data=str(tmp_path / folder), size=32, out=tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"), [(NAME, "mnist", "MNIST has labels"), ("cvae-cifar10", "pets", "Pet has masks")]
+)
+def test_a_set_of_the_other_kind_is_refused_for_that(tmp_path, name, data, said):
+    with refused(said):  # and not for a size that nobody gave
+        train_or_load(name, "tiny", data=data, out=tmp_path)
 
 
 @pytest.mark.parametrize("hardware", [{"devices": -1}, {"nodes": 0}, {"strategy": "no such"}])

@@ -25,6 +25,7 @@ from s18_utils.data.store import Tensors
 from s18_utils.errors import InputError
 
 TITLE = "CIFAR-10"
+TRUTH = "label"  # what its images are read with
 OFFICIAL = 50_000  # training images
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DRAWN_CLASSES = synthetic.OBJECT_CLASSES

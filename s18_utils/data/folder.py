@@ -66,6 +66,10 @@ def read(folder: Path, size: int | None) -> Tensors:
             tensors = split_tensors(tensors["train.image"], "label", tensors["train.label"], tensors["train.label"])
     if len(classes) < 2:
         raise InputError(f"{folder} holds one class only, {classes[0]}: add images of another")
+    alike = {name.replace("_", " "): name for name in classes}
+    if twin := next((name for name in classes if alike[name.replace("_", " ")] != name), None):
+        other = alike[twin.replace("_", " ")]
+        raise InputError(f"the classes {twin!r} and {other!r} in {folder} look alike in tables: rename one")
     if dollar := next((name for name in classes if "$" in name), None):  # two of them enclose mathematics
         raise InputError(f"the class {dollar!r} in {folder} can't be written into figures: name it without dollars")
     return tensors | {"classes": torch.tensor(list(json.dumps(classes).encode()), dtype=torch.uint8)}

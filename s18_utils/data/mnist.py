@@ -16,6 +16,7 @@ from s18_utils.data.store import Tensors
 from s18_utils.errors import InputError
 
 TITLE = "MNIST"
+TRUTH = "label"  # what its images are read with
 OFFICIAL = 60_000  # training images
 CLASSES = tuple("0123456789")
 DRAWN_CLASSES = synthetic.DIGIT_CLASSES

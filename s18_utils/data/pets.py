@@ -18,6 +18,7 @@ from s18_utils.data.store import Tensors
 from s18_utils.errors import InputError
 
 TITLE = "Oxford-IIIT Pet"
+TRUTH = "mask"  # what its images are read with
 OFFICIAL = 3680  # training images
 CLASSES = DRAWN_CLASSES = ("pet", "background", "border")
 SIZE = None  # photographs come in many

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import warnings
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ def read_picture(thing, upright: bool = True) -> Image.Image:
             what they mean.
     """
     if isinstance(thing, np.ndarray | Tensor):
-        image, name = image_from_array(thing), "this array"
+        image, name = image_from_array(thing, "this array"), "this array"
     elif isinstance(thing, Image.Image):
         image, name = thing, "this picture"
     else:
@@ -77,9 +78,13 @@ def open_image(thing) -> tuple[Image.Image, str]:
             file = local_path(text)
         else:
             file = thing if hasattr(thing, "read") else io.BytesIO(thing)
-        return Image.open(file, formats=formats), name
-    except (FileNotFoundError, IsADirectoryError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half of what is too much
+            return Image.open(file, formats=formats), name
+    except FileNotFoundError as error:
         raise InputError(f"there is no file {name}: check the path") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{name!r} is a folder: give the path of a picture") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} has more than 179 million pixels: make the picture smaller") from error
     except Exception as error:  # no picture, and files and objects that only look like files
@@ -98,7 +103,7 @@ def convert_to_rgb(image: Image.Image, name: str) -> Image.Image:
     """A decoded picture of any mode as a new one in RGB."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         sixteen = image.mode == "I" and image.format in ("PNG", "PPM")  # versions of Pillow open 16 bits so
-        image = image_from_array(np.asarray(image).astype(np.uint16) if sixteen else np.asarray(image))
+        image = image_from_array(np.asarray(image).astype(np.uint16) if sixteen else np.asarray(image), name)
     try:
         if image.mode in ("La", "RGBa"):  # colours multiplied by their alpha
             image = image.convert(image.mode.upper())
@@ -110,8 +115,8 @@ def convert_to_rgb(image: Image.Image, name: str) -> Image.Image:
         raise InputError(f"{name} has colours that can't be converted ({image.mode}): save it in RGB") from error
 
 
-def image_from_array(array: np.ndarray | Tensor) -> Image.Image:
-    """An array or tensor as a picture in grey, RGB or RGBA; see `read_picture` for what it may be."""
+def image_from_array(array: np.ndarray | Tensor, name: str) -> Image.Image:
+    """An array or tensor, called `name` in messages, as a picture in grey, RGB or RGBA; see `read_picture`."""
     channels_first = isinstance(array, Tensor)
     if channels_first:
         try:
@@ -129,12 +134,12 @@ def image_from_array(array: np.ndarray | Tensor) -> Image.Image:
         raise InputError(f"an array of {array.dtype} is no picture: give uint8 (0 to 255), or floats from 0 to 1")
     if first and (channels_first or not last):
         array = np.moveaxis(array, 0, -1)
-    check_size(array.shape[1], array.shape[0], "this array")
-    values = scale_to_bytes(array[..., 0] if array.shape[2:] == (1,) else array)
+    check_size(array.shape[1], array.shape[0], name)
+    values = scale_to_bytes(array[..., 0] if array.shape[2:] == (1,) else array, name)
     return Image.fromarray(np.ascontiguousarray(values))
 
 
-def scale_to_bytes(values: np.ndarray) -> np.ndarray:
+def scale_to_bytes(values: np.ndarray, name: str) -> np.ndarray:
     """bool, uint8, uint16 or floats as uint8; an InputError for floats that are not in [0, 1]."""
     if values.dtype.kind == "b":
         return values.astype(np.uint8) * 255
@@ -143,7 +148,7 @@ def scale_to_bytes(values: np.ndarray) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     if not -TOLERANCE <= low <= high <= 1 + TOLERANCE:  # false for NaN as well
         raise InputError(
-            f"this array's values go from {low:.3g} to {high:.3g} and not from 0 to 1: "
+            f"the values of {name} go from {low:.3g} to {high:.3g} and not from 0 to 1: "
             "divide 0 to 255 by 255, and undo any normalisation"
         )
     return (values.astype(np.float32).clip(0, 1) * 255).round().astype(np.uint8)

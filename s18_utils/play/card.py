@@ -3,8 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from s18_utils.errors import InputError, make_folder
-from s18_utils.play.export import EXAMPLES, Probabilities, draw_noise, write_cvae, write_network, write_unet
+from s18_utils.errors import check_overwritable, local_path, make_folder
+from s18_utils.play.export import EXAMPLES, MAKER, Probabilities, draw_noise, write_cvae, write_network, write_unet
 from s18_utils.records import Record
 from s18_utils.report.origin import describe_origin, describe_scored, describe_share
 from s18_utils.report.tables import list_scores
@@ -29,8 +29,9 @@ FILES = {
 USES = {
     "unet": """\
 import numpy as np, onnxruntime
-from PIL import Image
-image = np.asarray(Image.open("photograph.jpg").convert("RGB").resize(({size}, {size}), Image.Resampling.BILINEAR))
+from PIL import Image, ImageOps
+photograph = ImageOps.exif_transpose(Image.open("photograph.jpg")).convert("RGB")  # opaque, 8 bits a channel
+image = np.asarray(photograph.resize(({size}, {size}), Image.Resampling.BILINEAR))
 network = onnxruntime.InferenceSession("network.onnx")
 mask = network.run(None, {{"images": image.transpose(2, 0, 1)[None].astype("float32") / 255}})[0].argmax(1)[0]""",
     "cvae": """\
@@ -68,10 +69,11 @@ def export_record(record: Record, folder: str | Path) -> list[Path]:
     Raises:
         InputError: a record without weights, or a folder that holds something else under the files' names.
     """
-    folder = make_folder(folder, "choose another folder")
-    there, card = [name for name in NAMES if (folder / name).exists()], folder / CARD
-    if there and not (card.is_file() and MARK in card.read_text(encoding="utf-8", errors="replace")):
-        raise InputError(f"{folder} holds a {there[0]} that is no export of this package: choose another folder")
+    folder = local_path(folder)
+    record.fetch_weights()  # without any, no folder is made
+    make_folder(folder, "choose another folder")
+    for name in NAMES:
+        check_overwritable(folder / name, MARK if name == CARD else MAKER)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
         partial = Path(name)
         if record.family == "unet":
@@ -82,11 +84,11 @@ def export_record(record: Record, folder: str | Path) -> list[Path]:
             images, net = draw_noise(record.data["channels"], record.data["size"]), record.model().net
             write_network(Probabilities(net, stack=True), {"images": images}, "probabilities", partial / "network.onnx")
         (partial / CARD).write_text(write_card(record), encoding="utf-8")
-        for name in NAMES:  # the card first: by it the rest is known as an export
+        for name in NAMES:
             if (partial / name).is_file():
                 (partial / name).replace(folder / name)
-            elif name in there:
-                (folder / name).unlink()
+            else:  # of an export of another family
+                (folder / name).unlink(missing_ok=True)
     return [folder / name for name in NAMES if (folder / name).is_file()]
 
 

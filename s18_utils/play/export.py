@@ -22,6 +22,7 @@ from s18_utils.records import Record
 EXAMPLES = 100  # test images to choose from, and marks on the map
 TOLERANCE = 1e-3  # what half precision may change about an output in [0, 1]
 AGREEMENT = 0.999  # and the share of pixels in which a mask must stay the same
+MAKER = "s18_utils export"  # in every network's file, by which a later export knows it
 LARGE = 256  # numbers: smaller tensors are left in full precision
 
 
@@ -135,6 +136,7 @@ def write_network(
     for variant in (halve_weights(model), model):
         given = run_network(variant, {name: tensor.numpy() for name, tensor in inputs.items()})
         if np.abs(given - expected).max() <= TOLERANCE and same(expected, given):
+            variant.producer_name = MAKER
             onnx.save(variant, file)
             return
     raise InputError(f"the network exported to {file} differs from the trained one: try another version of torch")

@@ -84,10 +84,10 @@ class History(L.Callback):
     def last_line(self) -> str:
         """The newest row as text."""
         if not self.rows:
-            return f"{self.title}: training, {self.total} epochs"
+            return f"{self.title}, seed {self.seed}: training, {self.total} epochs"
         row = self.rows[-1]
         scores = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in scores_of(row).items())
-        return f"{self.title}: epoch {row['epoch']}/{self.total}, {row['seconds']:.1f} s, {scores}"
+        return f"{self.title}, seed {self.seed}: epoch {row['epoch']}/{self.total}, {row['seconds']:.1f} s, {scores}"
 
     def to_html(self) -> str:
         """All rows as a table."""

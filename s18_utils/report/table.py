@@ -46,7 +46,8 @@ class Table:
     def markdown(self) -> str:
         """The table in GitHub's Markdown."""
         rule = ["---:" if self.is_right(column) else "---" for column in range(len(self.header))]
-        return "\n".join("| " + " | ".join(line) + " |" for line in (self.header, rule, *self.rows))
+        lines = [[cell.replace("|", r"\|") for cell in line] for line in (self.header, *self.rows)]
+        return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:]))
 
 
 def format_number(value: float | None, deviation: float | None = None, decimals: int = 3, sign: str = "") -> str:

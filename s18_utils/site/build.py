@@ -81,9 +81,11 @@ def move_pages(pages: Path, out: Path) -> None:
     new = {path.relative_to(pages).as_posix() for path in pages.rglob("*") if path.is_file()}
     mark = out / MARK
     old = set(mark.read_text(encoding="utf-8").splitlines()) if mark.is_file() else set()
-    foreign = sorted(name for name in new - old if os.path.lexists(out / name))
+    foreign = sorted(out / name for name in new - old if os.path.lexists(out / name))
+    folders = {parent for name in new - old for parent in (out / name).parents if out in parent.parents}
+    foreign += sorted(parent for parent in folders if os.path.lexists(parent) and not parent.is_dir())
     if foreign:
-        raise InputError(f"{out / foreign[0]} is there and is of no site: move it away, or choose another with --out")
+        raise InputError(f"{foreign[0]} is there and is of no site: move it away, or choose another with --out")
     mark.write_text(
         "\n".join(sorted(old | new)) + "\n", encoding="utf-8"
     )  # cut short, the next one knows what is whose

@@ -51,6 +51,18 @@ CONFIG = {
     },
 }
 
+# What Sphinx writes beside the pages, and an index that is one of them.
+RENDERED = (
+    "index.html",
+    "search.html",
+    "searchindex.js",
+    "objects.inv",
+    ".buildinfo",
+    "_static",
+    "_images",
+    "_sources",
+)
+
 
 def render_pages(
     sources: Path, out: Path, served: Sequence[str] = (), kept: Path | None = None, katex: Path | None = None

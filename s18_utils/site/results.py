@@ -36,7 +36,7 @@ def list_published() -> list[Record]:
 def write_results(sources: Path, published: list[Record]) -> list[str]:
     """Writes the page of results and those of the records into a folder of pages; returns the records' pages."""
     names = {record.folder: write_record_page(sources, record) for record in published}
-    parts = ["# Results", "Every number is read from a published record; each name leads to it."]
+    parts = ["# Results", "Every number is read from a published record, to which the names in the first tables lead."]
     parts += [] if published else ["No record is published yet."]
     for family, title in TITLES.items():
         kept = [record for record in published if record.family == family]

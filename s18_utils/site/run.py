@@ -17,7 +17,8 @@ def write_run(out: Path, pages: Sequence, results: Sequence[Table], root: Path, 
 
     Args:
         out: the folder of the run, with the executed notebooks.
-        pages: the notebooks of the run with `name`, `title`, `state` (waiting, running, done, failed) and `seconds`.
+        pages: the notebooks of the run with `name`, `title`, `seconds` and `state`: waiting, running, done, failed or
+            interrupted.
         results: tables of scores.
         root: of the repository.
         katex: as of `generator.find_katex`.

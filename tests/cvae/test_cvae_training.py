@@ -123,6 +123,7 @@ def test_a_trade_off_of_other_settings_is_made_anew(trained_cvae, tmp_path, tiny
     first = measure()
     assert [(record.settings.label_weight, record.settings.epochs) for record in first] == [(0.0, 1), (20.0, 1)]
     assert [len(record.metrics["seeds"]) for record in first] == [2, 2]
+    train_seed = training.train_seed
     monkeypatch.setattr(training, "train_seed", None)  # nothing is to be trained
     assert [record.metrics for record in measure()] == [record.metrics for record in first]
     (first[0].folder / "weights.safetensors").unlink()
@@ -136,7 +137,10 @@ def test_a_trade_off_of_other_settings_is_made_anew(trained_cvae, tmp_path, tiny
     assert first[0].folder.exists()
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):  # but now it would be
         measure()
-    assert not first[0].folder.exists()
+    assert [read_record(record.folder).metrics for record in first] == [record.metrics for record in first]
+    monkeypatch.setattr(training, "train_seed", train_seed)
+    assert [record.settings.latent_noise for record in measure()] == [0.2, 0.2]
+    assert sorted(path.name for path in (tmp_path / "tradeoff").iterdir()) == [record.folder.name for record in first]
 
 
 def test_a_network_of_other_settings_says_how_it_is_replaced(copied, monkeypatch):

@@ -271,6 +271,10 @@ FAULTS = {
     ),
     "too few names": (pairs(lambda own: (own / "classes.txt").write_text("cat")), ("holds 1 names for 2 classes",)),
     "a name twice": (pairs(lambda own: (own / "classes.txt").write_text("a\na")), ("holds a name twice",)),
+    "names alike": (
+        pairs(lambda own: (own / "classes.txt").write_text("sea lion\nsea_lion")),
+        ("'sea lion' and 'sea_lion'", "look alike in tables", "rename one"),
+    ),
     "a name that is mathematics": (
         pairs(lambda own: (own / "classes.txt").write_text("$a$\nb")),
         ("the class '$a$' in", "can't be written into figures", "without dollars"),

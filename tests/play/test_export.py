@@ -16,7 +16,7 @@ from s18_utils import records
 from s18_utils.errors import InputError
 from s18_utils.play import card, export, page
 from s18_utils.play.card import export_record
-from s18_utils.play.export import Probabilities, export_cvae, write_network
+from s18_utils.play.export import MAKER, Probabilities, export_cvae, write_network
 from s18_utils.play.latent import map_codes
 from s18_utils.play.photographs import find_photographs
 from s18_utils.records import read_record
@@ -201,22 +201,22 @@ def test_the_card_says_what_on_which_data_how_good_and_under_what_licence(export
 
 
 def test_an_export_replaces_an_earlier_one_and_nothing_else(figures, tmp_path, monkeypatch):
-    texts = iter(("first", "second"))
+    texts = iter((f"{MAKER} first", f"{MAKER} second"))
     monkeypatch.setattr(card, "write_network", lambda net, inputs, output, file: file.write_text(next(texts)))
     record = read_record(figures / "judge-mnist")
-    (tmp_path / "network.onnx").write_text("somebody's")
-    with pytest.raises(InputError) as caught:
-        export_record(record, tmp_path)
-    assert_one_sentence(str(caught.value), "network.onnx", "choose another folder")
-    (tmp_path / "README.md").write_text("# My thesis")
-    with pytest.raises(InputError, match="README.md that is no export"):
-        export_record(record, tmp_path)
-    assert (tmp_path / "network.onnx").read_text() == "somebody's"
+    for name in ("network.onnx", "encoder.onnx", "README.md"):
+        (tmp_path / name).write_text("somebody's")
+        with pytest.raises(InputError) as caught:
+            export_record(record, tmp_path)
+        assert_one_sentence(str(caught.value), f"{name} is there and was not made by this command", "move it away")
+        assert [file.read_text() for file in tmp_path.iterdir()] == ["somebody's"]
+        (tmp_path / name).unlink()
     export_record(record, tmp_path / "new")
     (tmp_path / "new" / "notes.txt").touch()
+    (tmp_path / "new" / "encoder.onnx").write_text(f"{MAKER}, of a conditional VAE")
     export_record(record, tmp_path / "new")
-    assert (tmp_path / "new" / "notes.txt").exists()
-    assert (tmp_path / "new" / "network.onnx").read_text() == "second"
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["README.md", "network.onnx", "notes.txt"]
+    assert (tmp_path / "new" / "network.onnx").read_text() == f"{MAKER} second"
 
 
 def test_a_record_without_weights_is_not_exported(figures, tmp_path):
@@ -224,6 +224,7 @@ def test_a_record_without_weights_is_not_exported(figures, tmp_path):
     (record.folder / "weights.safetensors").unlink()
     with pytest.raises(InputError, match="keeps no weights"):
         export_record(record, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 # The page's files.

@@ -86,7 +86,7 @@ def test_large_losses_are_no_reason_to_stop(where):
 def test_the_first_process_speaks_for_all(monkeypatch, capsys):
     history = History("title", seed=0)
     history.total, history.rows = 1, [{"seed": 0, "epoch": 1, "seconds": 1.0, "train_loss": 0.5}]
-    for rank, said in ((0, "word\ntitle: epoch 1/1, 1.0 s, train loss 0.5\n"), (1, "")):
+    for rank, said in ((0, "word\ntitle, seed 0: epoch 1/1, 1.0 s, train loss 0.5\n"), (1, "")):
         monkeypatch.setattr(rank_zero_only, "rank", rank)
         display_message("word")
         history.display_rows()
@@ -98,7 +98,7 @@ def test_history_survives_as_a_callback():
     history.load_state_dict({"rows": [{"seed": 0, "epoch": 1, "seconds": 1.25, "train_loss": 0.5, "val_loss": 0.25}]})
     history.total = 3
     assert history.state_dict()["rows"] == history.rows
-    assert history.last_line() == "title: epoch 1/3, 1.2 s, train loss 0.5, val loss 0.25"
+    assert history.last_line() == "title, seed 0: epoch 1/3, 1.2 s, train loss 0.5, val loss 0.25"
     page = history.to_html().replace(" style='text-align: right'", "")
     assert page.count("<tr>") == 2
     assert ">1 / 3</td><td>1.2</td><td>0.5000</td><td>0.2500</td>" in page

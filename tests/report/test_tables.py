@@ -56,6 +56,7 @@ def test_as_html():
 
 def test_as_markdown():
     assert SMALL.markdown().splitlines()[:3] == ["| name | score |", "| --- | ---: |", "| a | 1 |"]
+    assert Table(["a|b"], [["c|d"]]).markdown().splitlines() == [r"| a\|b |", "| --- |", r"| c\|d |"]
 
 
 def row_of(folder, **changes) -> list[str]:

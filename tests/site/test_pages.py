@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 
 import nbformat
 import pytest
@@ -111,6 +112,13 @@ def test_a_site_takes_the_place_of_a_site_and_of_nothing_else(checkout, tmp_path
         build.build_site(out)
     assert_one_sentence(str(caught.value), "docs/data.html is there")
     assert (out / "docs" / "data.html").read_text() == "mine too"
+    shutil.rmtree(out / "docs")
+    (out / "docs").write_text("mine as well")
+    before = listing(out)
+    with pytest.raises(InputError) as caught:
+        build.build_site(out)
+    assert_one_sentence(str(caught.value), "docs is there")
+    assert listing(out) == before
     assert (out / "notebooks" / f"{NAMES[1]}.html").is_file()
 
 
