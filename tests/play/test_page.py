@@ -253,6 +253,56 @@ def test_a_photograph_from_the_camera(visit):
     assert page.evaluate("track.readyState") == "ended"
 
 
+# Decoding the next picture waits until the page calls `decodeNow()`, which resolves once what comes of it is done.
+SLOW = """() => {
+    const decode = createImageBitmap;
+    globalThis.decodeNow = null;
+    globalThis.createImageBitmap = (...given) => new Promise((resolve) => {
+        globalThis.createImageBitmap = decode;
+        globalThis.decodeNow = async () => {
+            const decoded = decode(...given);
+            resolve(decoded);
+            await decoded.catch(() => {});
+            for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+        };
+    });
+}"""
+
+
+def test_a_camera_opens_only_for_whoever_still_waits_for_it(visit):
+    page = visit("photos")
+    page.evaluate("""() => {
+        const canvas = Object.assign(document.createElement("canvas"), { width: 96, height: 72 });
+        const context = canvas.getContext("2d");
+        setInterval(() => context.fillRect(0, 0, 50, 50), 50);
+        navigator.mediaDevices.getUserMedia = () => new Promise((resolve, reject) => {
+            const stream = canvas.captureStream(20);
+            Object.assign(globalThis, { track: stream.getTracks()[0], allow: () => resolve(stream), deny: reject });
+        });
+    }""")
+    camera = page.locator("#photos [data-part=camera]")
+    # A file that was chosen before the camera does not close it.
+    page.evaluate(SLOW)
+    give_file(page, to_png(smooth_picture(80, 60)))
+    page.wait_for_function("() => globalThis.decodeNow")
+    camera.click()
+    page.evaluate("decodeNow()")
+    page.evaluate("allow()")
+    page.locator("#photos [data-part=shoot]:enabled").wait_for()
+    # What is chosen while one is asked for permission stays.
+    camera.click()
+    choose_picture(page, 2)
+    page.evaluate("deny(new Error('not allowed'))")
+    playwright.expect(page.locator("#photos [data-part=message]")).to_have_text("")
+    close = "playground.photos.closeCamera()"  # as a widget does that is closed
+    for meanwhile in (lambda: choose_picture(page, 3), lambda: page.evaluate(close)):
+        camera.click()
+        meanwhile()
+        page.evaluate("allow()")
+        playwright.expect(page.locator("#photos video")).to_have_count(0)
+        assert page.evaluate("track.readyState") == "ended"
+
+
 def test_what_is_transparent_is_white_as_the_networks_see_it(visit):
     page = visit("photos")
     choose_picture(page, 1)
@@ -507,6 +557,52 @@ def test_a_picture_of_a_digit_is_put_on_the_pad(visit):
     playwright.expect(words).to_contain_text("Draw a digit")
     section.locator("[data-part=undo]").click()
     assert section.locator("[data-part=pad]").evaluate(BLACK)
+
+
+@pytest.mark.parametrize("meanwhile", ["example", "drawing", "picture"])
+def test_a_picture_that_is_read_slowly_does_not_replace_what_came_meanwhile(visit, meanwhile):
+    page, pixels = visit("photos", "cvae-mnist"), np.full((300, 400), 250, np.uint8)
+    section = page.locator("#cvae-mnist")
+    pad, words, file = (section.locator(f"[data-part={part}]") for part in ("pad", "pad-words", "digit-file"))
+    pixels[140:170, 100:300] = 20
+    quick, slow = to_png(Image.fromarray(pixels)), to_png(smooth_picture(640, 480))
+    image = "[...playground['cvae-mnist'].swap.image]"
+
+    def give(content: bytes) -> None:
+        file.set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": content})
+
+    acts = {
+        "example": lambda: section.locator("[data-part=examples] button").nth(5).click(),
+        "drawing": lambda: drag(page, pad, (0.5, 0.2), (0.5, 0.8)),
+        "picture": lambda: give(quick),
+    }
+    for content in (slow, slow[:2000]):  # the second can't be decoded, which nobody needs to know any more
+        section.locator("[data-part=clear]").click()
+        first = page.evaluate(image)
+        page.evaluate(SLOW)
+        give(content)
+        page.wait_for_function("() => globalThis.decodeNow")
+        acts[meanwhile]()
+        page.wait_for_function(f"first => {image}.some((value, at) => value !== first[at])", arg=first)
+        page.evaluate("() => new Promise(requestAnimationFrame)")  # the whole stroke was told
+        before = page.evaluate(image), pad.evaluate(URL), words.inner_text()
+        page.evaluate("decodeNow()")
+        assert (page.evaluate(image), pad.evaluate(URL), words.inner_text()) == before
+        section.locator("[data-part=examples] button").first.click()
+
+
+def test_what_was_said_of_another_image_is_not_said_of_a_drawing(visit, players):
+    page, judge = visit("cvae-mnist"), players[2].model().judges[0]
+    section = page.locator("#cvae-mnist")
+    own, pad = (section.locator(f"[data-part={part}]") for part in ("own", "pad"))
+    for said in ("5", "6"):  # the judge reads one of them at most
+        section.locator("[data-part=examples] button").nth(3).click()
+        own.select_option(said)
+        drag(page, pad, (0.5, 0.2), (0.45, 0.8))
+        page.evaluate("() => new Promise(requestAnimationFrame)")  # the whole stroke was told
+        image = torch.tensor(page.evaluate("[...playground['cvae-mnist'].swap.image]")).view(1, 1, 28, 28)
+        with torch.no_grad():
+            playwright.expect(own).to_have_value(str(judge(image).argmax().item()))
 
 
 WALK = "playground['cvae-mnist'].map"

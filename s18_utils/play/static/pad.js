@@ -98,7 +98,7 @@ function extractInk(picture) {
 
 /**
  * The pad with its buttons. `changed(image)` is called as one draws, with what `normaliseDigit` makes of it, `cleared()`
- * when the pad is empty again.
+ * when the pad is empty again, and once more as a drawing begins on it.
  */
 export class Pad {
   constructor(element, changed, cleared) {
@@ -122,8 +122,11 @@ export class Pad {
 
   /** Puts the digit in a picture, a dark pen on light paper or a light one on dark, on the pad. */
   async receive(file) {
+    const reading = (this.reading = {}); // whatever is chosen or drawn while it is read comes instead
     try {
-      const bitmap = await readPicture(file), scale = PAD / Math.max(bitmap.width, bitmap.height);
+      const bitmap = await readPicture(file);
+      if (reading !== this.reading) return bitmap.close();
+      const scale = PAD / Math.max(bitmap.width, bitmap.height);
       const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
       const context = new OffscreenCanvas(width, height).getContext("2d");
       context.imageSmoothingQuality = "high";
@@ -135,11 +138,18 @@ export class Pad {
       this.redraw();
       this.tell();
     } catch (error) {
-      this.words.textContent = error.message;
+      if (reading === this.reading) this.words.textContent = error.message;
     }
   }
 
+  /** Whether nothing was drawn or put on the pad. */
+  get empty() {
+    return !this.strokes.length && !this.picture;
+  }
+
   begin(place) {
+    this.reading = null;
+    if (this.empty) this.cleared(); // what happened since the pad was cleared was about another image
     this.strokes.push([place]);
     this.extend(place);
   }
@@ -152,13 +162,13 @@ export class Pad {
 
   undo() {
     if (!this.strokes.pop()) this.picture = null;
-    if (!this.strokes.length && !this.picture) return this.clear();
+    if (this.empty) return this.clear();
     this.redraw();
     this.tell();
   }
 
   clear() {
-    Object.assign(this, { strokes: [], picture: null });
+    Object.assign(this, { strokes: [], picture: null, reading: null });
     this.words.textContent = HINT;
     this.redraw();
     this.cleared();

@@ -283,6 +283,7 @@ export class PhotoView {
   }
 
   closeCamera() {
+    this.opening = null; // a camera that is allowed only now stays off
     this.stream?.getTracks().forEach((track) => track.stop());
     this.stream = null;
     if (this.live.contains(document.activeElement)) this.camera[0].focus();
@@ -292,6 +293,7 @@ export class PhotoView {
 
   async openCamera() {
     this.closeCamera();
+    this.reading = null; // a file that is read only now would close it again
     const opening = (this.opening = {}); // whichever was asked for last
     try {
       const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
@@ -309,6 +311,7 @@ export class PhotoView {
       shoot.disabled = false;
       shoot.focus();
     } catch (error) {
+      if (opening !== this.opening) return; // nobody waits for it any more
       this.closeCamera();
       this.say(`the camera can't be used (${error.message}): allow it, or choose a photograph from a file`);
     }
