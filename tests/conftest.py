@@ -1,5 +1,7 @@
 """What the tests share: folders of their own, so that nothing they do touches the user's data or records."""
 
+import contextlib
+import functools
 import json
 import os
 import shutil
@@ -46,6 +48,45 @@ def watch_page(page: playwright.Page, wrong: list[str], asked: list[str]) -> Non
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("requestfailed", lambda request: wrong.append(request.url))
     page.on("request", lambda request: asked.append(request.url))
+
+
+# In this order they are begun, before all other files, so that no worker is left with a long one at the end.
+LONGEST = (
+    "site/test_site.py",
+    "test_set_up_cell.py",
+    "test_published_pictures.py",
+    "faults/test_campaign.py",
+    "play/test_export.py",
+    "test_training.py",
+    "play/test_page.py",
+    "test_distributed.py",
+    "test_publish.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first, and leaves the order of all others, and of the tests in a file, as it is."""
+    here = Path(__file__).resolve().parent
+    places = {here / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exporter_read_once() -> Iterator[None]:
+    """The exporter to ONNX parses the source of all its operators once and not for every network.
+
+    That is a second and more of an export, and inside of torch, where another version may do it elsewhere or better.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        with contextlib.suppress(ImportError, AttributeError):
+            from torch.onnx._internal.exporter import _registration
+
+            patch.setattr(
+                _registration.onnxscript_apis,
+                "get_torchlib_ops",
+                functools.cache(_registration.onnxscript_apis.get_torchlib_ops),
+            )
+        yield
 
 
 @pytest.fixture(scope="session")

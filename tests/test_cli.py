@@ -157,10 +157,9 @@ def test_predict_writes_a_mask_and_an_overlay_at_the_photographs_size(run, refus
     refused(("predict", tmp_path / "notes.txt", *options), "notes.txt")
 
 
-def test_export_writes_networks_and_a_card(run, tmp_path):
-    train_or_load(NAME, "tiny", out=tmp_path / "runs")
-    options = ("--preset", "tiny", "--records", tmp_path / "runs", "--out", tmp_path / "export")
-    assert run("export", NAME, *options)[0] == 0
+def test_export_writes_networks_and_a_card(run, tmp_path, trained_cvae):
+    options = ("--preset", "tiny", "--records", trained_cvae, "--out", tmp_path / "export")
+    assert run("export", "judge-mnist", *options)[0] == 0
     kinds = {path.suffix for path in (tmp_path / "export").rglob("*") if path.is_file()}
     assert {".onnx", ".md"} <= kinds
 
