@@ -1,7 +1,5 @@
 """What the tests share: folders of their own, so that nothing they do touches the user's data or records."""
 
-import contextlib
-import functools
 import json
 import os
 import shutil
@@ -69,24 +67,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).resolve().parent
     places = {here / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def exporter_read_once() -> Iterator[None]:
-    """The exporter to ONNX parses the source of all its operators once and not for every network.
-
-    That is a second and more of an export, and inside of torch, where another version may do it elsewhere or better.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        with contextlib.suppress(ImportError, AttributeError):
-            from torch.onnx._internal.exporter import _registration
-
-            patch.setattr(
-                _registration.onnxscript_apis,
-                "get_torchlib_ops",
-                functools.cache(_registration.onnxscript_apis.get_torchlib_ops),
-            )
-        yield
 
 
 @pytest.fixture(scope="session")
