@@ -104,6 +104,7 @@ UNET_STRIDED_UPSAMPLE_DICE = Experiment(
         "without skip connections": {"skip": False},
         "with augmentation": {"rotate": 6.0, "zoom": 0.15, "shift": 0.06, "colour": 0.15},
         "trained three times as long": {"epochs": 30, "half_size_epochs": 20},
+        "trained three times as long, at 128 px": {"epochs": 30, "half_size_epochs": 20, "size": 128},
         "pretrained encoder, EfficientNet-Lite0": {"encoder": "efficientnet-lite0", "learning_rate": 1e-3},
     },
 )
