@@ -16,6 +16,24 @@ from s18_utils.site.run import MADE
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture
+def write_notebooks(tmp_path, monkeypatch):
+    """Puts notebooks of one cell each in place of the repository's; gives the names that they have."""
+
+    def write(*codes: str) -> list[str]:
+        folder = tmp_path / "notebooks"
+        folder.mkdir()
+        rows = list(EXPERIMENTS.values())[: len(codes)]
+        monkeypatch.setattr(notebooks, "EXPERIMENTS", {row.name: row for row in rows})
+        monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+        for row, code in zip(rows, codes, strict=True):
+            cells = [nbformat.v4.new_code_cell(code)]
+            nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{row.notebook}.ipynb")
+        return [row.notebook for row in rows]
+
+    return write
+
+
 def test_every_experiment_has_its_notebook():
     assert [file.stem for file in NOTEBOOK_FILES] == [row.notebook for row in EXPERIMENTS.values()]
 
@@ -57,16 +75,9 @@ def test_a_misspelt_preset_is_answered_by_one_line(tmp_path):
     assert error["traceback"] == ["InputError: unknown preset 'quik': choose one of tiny, quick, full"]
 
 
-def test_a_notebook_that_fails_is_marked_and_the_others_run(tmp_path, monkeypatch, capsys):
+def test_a_notebook_that_fails_is_marked_and_the_others_run(tmp_path, monkeypatch, write_notebooks, capsys):
     monkeypatch.setenv("S18_PRESET", "tiny")
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    rows = list(EXPERIMENTS.values())[:2]
-    monkeypatch.setattr(notebooks, "EXPERIMENTS", {row.name: row for row in rows})
-    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
-    for row, code in zip(rows, ("raise ValueError('broken on purpose')", "print(6 * 7)"), strict=True):
-        cells = [nbformat.v4.new_code_cell(code)]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{row.notebook}.ipynb")
+    written = write_notebooks("raise ValueError('broken on purpose')", "print(6 * 7)")
 
     pages = notebooks.run_notebooks(tmp_path / "out", "tiny")
 
@@ -76,23 +87,14 @@ def test_a_notebook_that_fails_is_marked_and_the_others_run(tmp_path, monkeypatc
     assert "class='failed'" in index
     assert "class='done'" in index
     assert 'http-equiv="refresh"' not in index  # nothing is left to wait for
-    written = {path.name for path in (tmp_path / "out").iterdir() if path.stem not in {page.name for page in pages}}
-    assert written <= {MADE, *RENDERED}  # all that a run may write over
-    assert "42" in (tmp_path / "out" / f"{rows[1].notebook}.html").read_text()
+    others = {path.name for path in (tmp_path / "out").iterdir() if path.stem not in written}
+    assert others <= {MADE, *RENDERED}  # all that a run may write over
+    assert "42" in (tmp_path / "out" / f"{written[1]}.html").read_text()
 
 
-def test_an_interrupt_stops_the_run_and_its_page_says_so(tmp_path, monkeypatch):
+def test_an_interrupt_stops_the_run_and_its_page_says_so(tmp_path, monkeypatch, write_notebooks):
     monkeypatch.setenv("S18_PRESET", "tiny")
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    rows = list(EXPERIMENTS.values())[:2]
-    monkeypatch.setattr(notebooks, "EXPERIMENTS", {row.name: row for row in rows})
-    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
-    code = "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"
-    for row in rows:
-        nbformat.write(
-            nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), folder / f"{row.notebook}.ipynb"
-        )
+    write_notebooks(*["import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)"] * 2)
     with pytest.raises(KeyboardInterrupt):
         notebooks.run_notebooks(tmp_path / "out", "tiny")
     index = (tmp_path / "out" / "index.html").read_text()
@@ -111,21 +113,15 @@ def test_files_of_others_are_left_alone(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize(("preset", "told"), [(None, "left to each notebook"), ("tiny", "tiny")])
-def test_without_a_preset_each_notebook_chooses_its_own(tmp_path, monkeypatch, preset, told):
+def test_without_a_preset_each_notebook_chooses_its_own(tmp_path, monkeypatch, write_notebooks, preset, told):
     monkeypatch.setenv("S18_PRESET", "")  # so that what the run sets is taken back
     monkeypatch.delenv("S18_PRESET")
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    [row] = list(EXPERIMENTS.values())[:1]
-    monkeypatch.setattr(notebooks, "EXPERIMENTS", {row.name: row})
-    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
     monkeypatch.setattr(notebooks, "write_pages", lambda *arguments: None)
-    cells = [nbformat.v4.new_code_cell("import os; print(os.environ.get('S18_PRESET', 'left to each notebook'))")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{row.notebook}.ipynb")
+    [written] = write_notebooks("import os; print(os.environ.get('S18_PRESET', 'left to each notebook'))")
 
     notebooks.run_notebooks(tmp_path / "out", preset)
 
-    [cell] = nbformat.read(tmp_path / "out" / f"{row.notebook}.ipynb", as_version=4).cells
+    [cell] = nbformat.read(tmp_path / "out" / f"{written}.ipynb", as_version=4).cells
     assert cell.outputs[0].text.strip() == told
 
 

@@ -30,10 +30,9 @@ USES = {
     "unet": """\
 import numpy as np, onnxruntime
 from PIL import Image, ImageOps
-photograph = ImageOps.exif_transpose(Image.open("photograph.jpg")).convert("RGB")  # opaque, 8 bits a channel
-image = np.asarray(photograph.resize(({size}, {size}), Image.Resampling.BILINEAR))
-network = onnxruntime.InferenceSession("network.onnx")
-mask = network.run(None, {{"images": image.transpose(2, 0, 1)[None].astype("float32") / 255}})[0].argmax(1)[0]""",
+image = ImageOps.exif_transpose(Image.open("photograph.jpg")).convert("RGB").resize(({size}, {size}), Image.BILINEAR)
+values = np.asarray(image, "float32").transpose(2, 0, 1)[None] / 255  # of a picture with 8 bits a channel, and opaque
+mask = onnxruntime.InferenceSession("network.onnx").run(None, {{"images": values}})[0].argmax(1)[0]""",
     "cvae": """\
 import numpy as np, onnxruntime
 encoder, decoder = (onnxruntime.InferenceSession(name) for name in ("encoder.onnx", "decoder.onnx"))
