@@ -373,7 +373,6 @@ def build_settings(experiment: Experiment, preset: str, changes: dict[str, Any] 
     Raises:
         InputError: an unknown preset or setting, a value of a wrong type or out of range.
     """
-    check_choice("preset", preset, PRESETS)
     values = at_preset(experiment.block, preset)
     known = list_settings(FAMILIES[experiment.family])
     for name, value in (changes or {}).items():

@@ -216,16 +216,13 @@ class Record:
 
     def title(self) -> str:
         """The experiment's title and what differs, with the word *synthetic* where the data were."""
-        title = get_experiment(self.experiment).title + self.variant_text()
+        title = get_experiment(self.experiment).title + describe_variant(self.config)
         return f"{title} (synthetic data)" if self.synthetic else title
 
     def label(self, others: Sequence["Record"] = ()) -> str:
         """The experiment in a few words and what differs; its preset too where that of others beside it is another."""
         preset = f" ({self.preset})" if any(other.preset != self.preset for other in others) else ""
-        return get_experiment(self.experiment).label + self.variant_text() + preset
-
-    def variant_text(self) -> str:
-        return describe_variant(self.config)
+        return get_experiment(self.experiment).label + describe_variant(self.config) + preset
 
     def examples(self, count: int) -> Batch:
         """Up to `count` of the test images that it keeps, always the same, as a float batch; an InputError if none.

@@ -5,7 +5,7 @@ There are no defaults here: an experiment's block says everything.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -159,7 +159,8 @@ by_preset = ByPreset  # as blocks write it
 
 
 def at_preset(block: dict[str, Any], preset: str) -> dict[str, Any]:
-    """A block's values at a preset, groups copied."""
+    """A block's values at a preset, groups copied; an InputError for an unknown preset."""
+    check_choice("preset", preset, [field.name for field in fields(ByPreset)])
     values = {name: getattr(value, preset) if isinstance(value, ByPreset) else value for name, value in block.items()}
     return {name: at_preset(value, preset) if isinstance(value, dict) else value for name, value in values.items()}
 

@@ -18,16 +18,8 @@ from s18_utils.data.batches import StoreData
 from s18_utils.data.dataset import READERS, open_data
 from s18_utils.data.store import DataSet
 from s18_utils.device import describe_device, precision
-from s18_utils.errors import InputError, check_choice, local_path
-from s18_utils.experiments import (
-    NETWORKS,
-    PRESETS,
-    Experiment,
-    build_settings,
-    get_experiment,
-    network_name,
-    network_of,
-)
+from s18_utils.errors import InputError, local_path
+from s18_utils.experiments import NETWORKS, Experiment, build_settings, get_experiment, network_name, network_of
 from s18_utils.fitting import Hardware, SeedResult, describe_surroundings, score_module, summarise_seeds, train_seed
 from s18_utils.records import Record, default_preset
 from s18_utils.report.curves import draw_curves
@@ -260,7 +252,6 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
         KeyboardInterrupt: interrupted; the same call goes on.
     """
     spec, preset = get_experiment(experiment), preset or default_preset()
-    check_choice("preset", preset, PRESETS)
     if spec.tradeoff is None:
         raise InputError(f"{experiment} has no label loss to weigh: choose {' or '.join(records.family_names('cvae'))}")
     folder = local_path(out or records.runs_folder(preset) / f"{experiment}-tradeoff")
@@ -278,13 +269,14 @@ def train_tradeoff(experiment: str, preset: str | None = None, out: str | Path |
             series.append(there)
             continue
         other = there and differing_settings(there.config.get("settings", {}), settings.model_dump(mode="json"))
-        if other and there.preset == preset:  # it stands until the new one is whole
-            new = train_whole(experiment, preset, name=name, seeds=seeds, out=folder / ANEW, **own)
-            replace_folder(new.folder, there.folder)
-            discard_folder(folder / ANEW)
-            series.append(records.read_record(there.folder))
-            continue
-        series.append(train_whole(experiment, preset, name=name, seeds=seeds, out=folder, **own))
+        replaces = bool(other) and there.preset == preset
+        place = folder / ANEW if replaces else folder  # what is replaced stands until the new one is whole
+        record = train_whole(experiment, preset, name=name, seeds=seeds, out=place, **own)
+        if replaces:
+            replace_folder(record.folder, there.folder)
+            discard_folder(place)
+            record = records.read_record(there.folder)
+        series.append(record)
     return series
 
 

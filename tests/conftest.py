@@ -48,27 +48,6 @@ def watch_page(page: playwright.Page, wrong: list[str], asked: list[str]) -> Non
     page.on("request", lambda request: asked.append(request.url))
 
 
-# In this order they are begun, before all other files, so that no worker is left with a long one at the end.
-LONGEST = (
-    "site/test_site.py",
-    "test_set_up_cell.py",
-    "test_published_pictures.py",
-    "faults/test_campaign.py",
-    "play/test_export.py",
-    "test_training.py",
-    "play/test_page.py",
-    "test_distributed.py",
-    "test_publish.py",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first, and leaves the order of all others, and of the tests in a file, as it is."""
-    here = Path(__file__).resolve().parent
-    places = {here / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path, len(places)))
-
-
 @pytest.fixture(scope="session")
 def session_folder(tmp_path_factory) -> Path:
     """One folder for all processes that share out the tests."""

@@ -130,6 +130,7 @@ def test_evaluate_keeps_to_the_kind_of_data_that_the_record_had(run, tmp_path, p
     [
         (("fit", "unet", "--preset", "tiny"), ("unknown experiment 'unet'", NAME)),
         (("fit", NAME, "--preset", "huge"), ("unknown preset 'huge'", "tiny, quick, full")),
+        (("tradeoff", "cvae-mnist", "--preset", "huge"), ("unknown preset 'huge'", "tiny, quick, full")),
         (("fit", NAME, "--preset", "tiny", "--source", "web"), ("unknown source 'web'", "synthetic")),
         (("fit", NAME, "--preset", "tiny", "--source", "local"), ("holds no Oxford-IIIT Pet", "S18_DATA")),
         (("fit", NAME, "--preset", "tiny", "--seeds", "0"), ("not 0", "use 1 or more")),
